@@ -1,0 +1,91 @@
+# The project's commands. `make` alone lists them.
+SHELL := bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install build demo test check bench format clean
+
+bin := node_modules/.bin
+attw := $(bin)/attw --pack . --profile esm-only --no-definitely-typed --format ascii --no-emoji --no-color
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  BACKENDS=memory make test                the inner loop: suites on one backend (names separated by commas)'
+	@echo '  DRIZZLE_URL=sqlite:school.db make demo   keep the demo database'
+
+install: node_modules/.package-lock.json ## Install what package-lock.json lists, if it changed since the last time
+
+# npm writes this file last, so it is as old as the latest complete installation.
+node_modules/.package-lock.json: package-lock.json
+	@node -e '$(node_is_supported)'
+	@npm ci --no-audit --no-fund || { $(say_what_compiling_needs); exit 1; }
+	@node -e '$(sqlite_opens)'
+	@touch $@
+
+build: install ## Compile lib, spec, bench and the examples into dist
+	@$(remove_outputs_without_source)
+	@$(bin)/tsc -p .
+
+demo: build ## Run the training school: events and a table of your own, committed and rolled back together
+	@node dist/docs/examples/training-school/demo.js
+
+test: build ## Run all specs
+	@$(bin)/mocha
+
+check: build ## Before a pull request: format, lint, other compilers, the package as others get it, documentation
+	@echo '· prettier: formatted as agreed (make format mends it)'
+	@$(bin)/prettier --check --log-level warn .
+	@echo '· eslint: no promise left alone, and a few more'
+	@$(bin)/eslint .
+	@echo '· TypeScript 5.9: compiles there too'
+	@node node_modules/typescript-5/bin/tsc -p . --noEmit
+	@echo '· TypeScript 7: compiles there too'
+	@node node_modules/typescript-7/bin/tsc -p . --noEmit
+	@echo '· publint: package.json points at files that are there, in the right format'
+	@$(bin)/publint --strict
+	@echo '· attw: every entry point has its types, as an ESM package'
+	@$(attw) --quiet || { $(attw); exit 1; }
+	@echo '· typedoc: every export has a docstring, every link in them leads somewhere'
+	@$(bin)/typedoc --emit none --logLevel Warn
+	@echo '· git: no build output, database or installed package is tracked'
+	@! git ls-files --cached --ignored --exclude-standard | grep . || { echo 'Tracked, though .gitignore lists them: git rm --cached …'; exit 1; }
+	@echo 'check: all fine'
+
+bench: build ## Measure raw drivers and ours in one run (some minutes)
+	@node dist/bench/run.js
+
+format: install ## Format every file
+	@$(bin)/prettier --write --log-level warn .
+
+clean: ## Remove what was built (dist, coverage) and installed (node_modules)
+	@rm -rf dist coverage node_modules
+
+# ---- what the recipes above use ----
+
+define node_is_supported
+var v = process.versions.node.split(".").map(Number); \
+if (!(v[0] === 20 && v[1] >= 19 || v[0] === 22 && v[1] >= 12 || v[0] > 22)) { \
+  console.error("This is Node " + process.versions.node + ". Please use Node 20.19 or later, or 22.12 or later."); \
+  process.exit(1) }
+endef
+
+define sqlite_opens
+try { new (require("better-sqlite3"))(":memory:").close() } catch (error) { \
+  console.error("better-sqlite3 was installed, but not its binary: " + error.message.split("\n")[0] + "\n" + \
+    "If npm is set to ignore-scripts, run: npm rebuild better-sqlite3 --ignore-scripts=false"); \
+  process.exit(1) }
+endef
+
+# Only where the installation failed: mostly the binary comes ready from the network and needs no compiler.
+define say_what_compiling_needs
+missing=; for tool in g++ make python3; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+[ -z "$$missing" ] || echo "better-sqlite3's ready-made binary could not be fetched, and compiling it needs:$$missing. \
+Install them (Debian: apt-get install g++ make python3) and run make install again." >&2
+endef
+
+# A spec that was renamed would otherwise go on running under its old name.
+define remove_outputs_without_source
+for output in $$(find dist/lib dist/spec dist/bench dist/docs/examples -name '*.js' 2>/dev/null); do \
+  name=$${output#dist/}; name=$${name%.js}; \
+  [ -e $$name.ts ] || rm -f dist/$$name.{js,js.map,d.ts,d.ts.map}; done
+endef

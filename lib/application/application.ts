@@ -1,0 +1,323 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { giveBack } from '../domain/aggregate.js'
+import type { DomainEvent } from '../domain/event.js'
+import { definitionOf } from '../domain/replay.js'
+import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import type { AnyDatastore } from '../persistence/datastore.js'
+import { Environment } from '../persistence/environment.js'
+import { EventStore } from '../persistence/event-store.js'
+import { Factory, resolveFactoryClass } from '../persistence/factory.js'
+import type { ApplicationRecorder } from '../persistence/recorders.js'
+import type { Recording } from '../persistence/stored-event.js'
+import { PassesTransactionsOn, type Transactional } from '../persistence/transaction.js'
+import { JsonTranscoder } from '../persistence/transcoder.js'
+import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
+import { NotificationLog } from './notification-log.js'
+import { type AggregateClass, Repository } from './repository.js'
+import type { AnySession, SessionOf } from './session.js'
+
+/** What an application is constructed with. */
+export interface ApplicationOptions {
+  /** Variables that win over `process.env` and `static env`. */
+  readonly env?: Readonly<Record<string, unknown>> | undefined
+  /** Its name: prefix of its variables and tables. Default: `static applicationName`, else the class's name. */
+  readonly name?: string | undefined
+  /** Where events are kept: a datastore or a factory. Wins over the environment, and stays open at `close()`. */
+  readonly persistence?: AnyDatastore | Factory | undefined
+  /** Where relative topics start, such as `import.meta.url`. Default: the current directory. */
+  readonly topicBase?: string | URL | undefined
+}
+
+/** What `save` takes: aggregates and domain events; `undefined` and `null` are passed over. */
+export type Saved = { collectEvents(): readonly DomainEvent[] } | DomainEvent | undefined | null
+
+/** What a subclass may say of itself, as static members. */
+interface ApplicationStatics {
+  readonly applicationName?: string
+  readonly env?: Readonly<Record<string, unknown>>
+  readonly aggregates?: readonly AggregateClass[]
+  readonly snapshottingIntervals?: unknown
+  readonly snapshottingProjectors?: unknown
+}
+
+/** What is there once an application is connected. */
+interface Opened {
+  readonly factory: Factory
+  readonly recorder: ApplicationRecorder & { ready?(): Promise<void> }
+  readonly events: EventStore
+}
+
+/**
+ * Takes commands, saves aggregates, answers queries. Subclass it with methods in your domain's words.
+ *
+ * Constructed at once; connects at its first operation, or by `create()` or `ready()`.
+ *
+ * `D` is the datastore's type: it gives `transaction` the type of its session.
+ *
+ * @see Python eventsourcing, `Application`.
+ */
+export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
+  extends PassesTransactionsOn<SessionOf<D>>
+  implements AsyncDisposable
+{
+  readonly name: string
+  readonly env: Environment
+  /** Usable at once; connects at its first call. So do the others. */
+  readonly recorder: DeferredRecorder<SessionOf<D>>
+  readonly repository: Repository
+  readonly events: Pick<EventStore, 'put' | 'get'>
+  readonly notificationLog: NotificationLog
+  readonly #options: ApplicationOptions
+  readonly #given: Factory | undefined
+  readonly #deferredFactory: DeferredFactory
+  #opened: Opened | undefined
+  #opening: Promise<Opened> | undefined
+  #closed = false
+  /** The save of an aggregate that is under way. */
+  readonly #saving = new WeakMap<object, Promise<unknown>>()
+
+  /** @throws ProgrammingError  The class's name is none that tables can be named after, or `persistence` is neither. */
+  constructor(options: ApplicationOptions = {}) {
+    super()
+    const statics = this.constructor as ApplicationStatics
+    this.#options = options
+    this.name = applicationName(options, statics, this.constructor.name)
+    this.env = new Environment(this.name, statics.env, process.env, options.env)
+    this.#given = givenFactory(options, this.env)
+    const factory: Deferred<Factory> = {
+      known: () => this.#opened?.factory ?? this.#given,
+      connected: async () => (await this.#open()).factory,
+    }
+    this.#deferredFactory = new DeferredFactory(this.env, factory)
+    this.recorder = new DeferredRecorder<SessionOf<D>>(
+      { known: () => this.#opened?.recorder, connected: async () => (await this.#open()).recorder },
+      () => this.factory.datastore as AnyDatastore<SessionOf<D>>,
+    )
+    this.repository = new Repository(async () => (this.#opened ?? (await this.#open())).events)
+    this.events = {
+      put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
+      get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
+    }
+    this.notificationLog = new NotificationLog(this.recorder, this.logSectionSize)
+  }
+
+  /** Constructs the application, connects, and creates tables: a configuration that can't work fails here. */
+  static async create<A extends { ready(): Promise<void>; close(): Promise<void> }>(
+    this: new (options?: ApplicationOptions) => A,
+    options?: ApplicationOptions,
+  ): Promise<A> {
+    const application = new this(options)
+    try {
+      await application.ready()
+    } catch (error) {
+      await application.close()
+      throw error
+    }
+    return application
+  }
+
+  /** How many notifications a section of the notification log has at most. */
+  get logSectionSize(): number {
+    return 10
+  }
+
+  /** Makes recorders, mapper and transcoder as this application has them. */
+  get factory(): Factory {
+    return this.#opened?.factory ?? this.#given ?? this.#deferredFactory
+  }
+
+  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
+  get snapshots(): never {
+    throw notBuilt('app.snapshots')
+  }
+
+  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
+  takeSnapshot(): never {
+    throw notBuilt('takeSnapshot()')
+  }
+
+  /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
+  subscribe(): never {
+    throw notBuilt('subscribe()')
+  }
+
+  /** Deciders are not built yet. @throws NotSupportedError  Always. */
+  execute(): never {
+    throw notBuilt('execute()')
+  }
+
+  /** Connects and creates tables where missing, if that has not happened. A failed attempt is tried again by the next call. */
+  async ready(): Promise<void> {
+    const { recorder } = await this.#open()
+    await recorder.ready?.()
+  }
+
+  /**
+   * Saves the pending events of aggregates, and domain events, all in one atomic insert, in the order of the arguments.
+   *
+   * Joins the current transaction, if there is one. Where it fails, or where that transaction is rolled back, the
+   * aggregates have their events back, before newer ones.
+   *
+   * @returns A recording for each event; `[]` for nothing.
+   * @throws RecordConflictError  Somebody else has saved that version: get the aggregate again and repeat the command.
+   * @throws ProgrammingError  An argument is neither aggregate nor domain event.
+   */
+  async save(...objects: readonly Saved[]): Promise<Recording[]> {
+    // two saves of one aggregate under way: were the first to fail, the second would leave a gap
+    for (const object of objects) while (this.#isBehindAnother(object)) await this.#saving.get(object as object)
+
+    const collected: { aggregate: object; events: readonly DomainEvent[] }[] = []
+    const domainEvents: DomainEvent[] = []
+    const giveAllBack = once(() => {
+      for (const { aggregate, events } of collected.reverse()) giveBack(aggregate, events)
+    })
+    try {
+      for (const object of objects) {
+        if (object === undefined || object === null) continue
+        if (!isCollectable(object)) {
+          domainEvents.push(checkDomainEvent(object))
+          continue
+        }
+        const events = object.collectEvents()
+        collected.push({ aggregate: object, events })
+        domainEvents.push(...events)
+      }
+      if (domainEvents.length === 0) return []
+      const saving = this.#put(domainEvents, giveAllBack)
+      const settled = saving.catch(() => undefined)
+      for (const { aggregate } of collected) this.#saving.set(aggregate, settled)
+      try {
+        return await saving
+      } finally {
+        for (const { aggregate } of collected) {
+          if (this.#saving.get(aggregate) === settled) this.#saving.delete(aggregate)
+        }
+      }
+    } catch (error) {
+      giveAllBack()
+      throw error
+    }
+  }
+
+  /** Waits for what is under way, and closes what the application opened. Every later call is an `InterfaceError`. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    const opened = this.#opened ?? (await this.#opening?.catch(() => undefined))
+    if (opened && !this.#given) await opened.factory.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** Registers transcodings of the application's own types; called once, before anything is stored or read. */
+  protected registerTranscodings(_transcoder: JsonTranscoder): void {
+    // none unless a subclass has some
+  }
+
+  protected async transactional(): Promise<Transactional<SessionOf<D>>> {
+    // D says what datastore this is; the recorder opens its transactions
+    return (await this.#open()).recorder as Transactional as Transactional<SessionOf<D>>
+  }
+
+  async #put(domainEvents: readonly DomainEvent[], onRollback: () => void): Promise<Recording[]> {
+    const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+    recorder.onRollback?.(onRollback)
+    return events.put(domainEvents)
+  }
+
+  #isBehindAnother(object: Saved): boolean {
+    if (typeof object !== 'object' || object === null || !this.#saving.has(object)) return false
+    const { pendingEvents } = object as { pendingEvents?: readonly unknown[] }
+    return pendingEvents === undefined || pendingEvents.length > 0
+  }
+
+  async #open(): Promise<Opened> {
+    if (this.#closed) throw new InterfaceError(`The application ${JSON.stringify(this.name)} is closed`)
+    if (this.#opened) return this.#opened
+    // what is opened here outlives the call: it starts outside of any transaction or request
+    this.#opening ??= outsideOfEverything(async () => {
+      try {
+        return (this.#opened = await this.#connect())
+      } finally {
+        this.#opening = undefined
+      }
+    })
+    return this.#opening
+  }
+
+  async #connect(): Promise<Opened> {
+    const statics = this.constructor as ApplicationStatics
+    for (const option of ['snapshottingIntervals', 'snapshottingProjectors'] as const) {
+      if (statics[option] !== undefined) throw notBuilt(`static ${option}`)
+    }
+    for (const aggregateClass of statics.aggregates ?? []) definitionOf(aggregateClass)
+    const factory = this.#given ?? (await this.#factoryOfEnvironment())
+    try {
+      factory.check()
+      const transcoder = await factory.transcoder()
+      if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
+      const mapper = await factory.mapper({ transcoder })
+      await factory.datastore.ready()
+      const recorder = await factory.applicationRecorder({ ready: false })
+      return { factory, recorder, events: new EventStore(mapper, recorder) }
+    } catch (error) {
+      if (!this.#given) await factory.close()
+      throw error
+    }
+  }
+
+  async #factoryOfEnvironment(): Promise<Factory> {
+    const { topicBase } = this.#options
+    const topic = this.env.get('PERSISTENCE_MODULE') ?? 'eventsourcing-drizzle/memory'
+    const factoryClass = await resolveFactoryClass(topic, topicBase)
+    return new factoryClass({ env: this.env, topicBase })
+  }
+}
+
+const outsideOfEverything = AsyncLocalStorage.snapshot()
+
+function applicationName({ name }: ApplicationOptions, statics: ApplicationStatics, className: string): string {
+  const given = name ?? statics.applicationName
+  if (given !== undefined) {
+    if (typeof given === 'string') return given
+    throw new ProgrammingError("An application's name is text")
+  }
+  if (className.length > 2) return className
+  throw new ProgrammingError(
+    `The application's class is called ${JSON.stringify(className)}, as minifiers leave names, and tables are named after ` +
+      "it: say static readonly applicationName = 'TrainingSchool', or give the option name",
+  )
+}
+
+function givenFactory({ persistence, topicBase }: ApplicationOptions, env: Environment): Factory | undefined {
+  if (persistence === undefined) return undefined
+  if (persistence instanceof Factory) return persistence
+  if (typeof persistence?.factory === 'function') return persistence.factory({ env, topicBase })
+  throw new ProgrammingError(
+    'The option persistence takes a datastore, from sqlite(…) for example, or a factory such as new MemoryFactory()',
+  )
+}
+
+function isCollectable(object: object): object is { collectEvents(): readonly DomainEvent[] } {
+  return typeof (object as { collectEvents?: unknown }).collectEvents === 'function'
+}
+
+function checkDomainEvent(object: unknown): DomainEvent {
+  const { originatorId, originatorVersion, topic } = Object(object) as Partial<DomainEvent>
+  if (originatorId !== undefined && originatorVersion !== undefined && topic !== undefined) return object as DomainEvent
+  throw new ProgrammingError('save() takes aggregates and domain events; this is neither')
+}
+
+function once(fn: () => void): () => void {
+  let done = false
+  return () => {
+    if (!done) fn()
+    done = true
+  }
+}
+
+function notBuilt(what: string): NotSupportedError {
+  return new NotSupportedError(`${what} is not built yet`)
+}

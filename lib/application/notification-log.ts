@@ -1,0 +1,78 @@
+import { ProgrammingError } from '../errors.js'
+import type { ApplicationRecorder, SelectNotificationsOptions } from '../persistence/recorders.js'
+import type { Notification } from '../persistence/stored-event.js'
+
+/** A part of the order of all events. */
+export interface Section {
+  /** `first,last` of the notifications in it; `null` when there are none. */
+  readonly id: string | null
+  readonly items: readonly Notification[]
+  /** The section to ask for next; `null` where this one was not full, so that there was nothing after it. */
+  readonly nextId: string | null
+}
+
+/**
+ * All events of an application, in one order, in parts of limited size.
+ *
+ * @see Python eventsourcing, `LocalNotificationLog`: same sections.
+ */
+export class NotificationLog {
+  readonly #recorder: Pick<ApplicationRecorder, 'selectNotifications'>
+  /** How many notifications a section has at most. */
+  readonly sectionSize: number
+
+  constructor(recorder: Pick<ApplicationRecorder, 'selectNotifications'>, sectionSize: number) {
+    this.#recorder = recorder
+    this.sectionSize = sectionSize
+  }
+
+  /**
+   * The section of that id.
+   *
+   * @param id  `'1,10'`: the first and the last notification id; at most `sectionSize` of them come.
+   * @throws ProgrammingError  The id has another form.
+   */
+  async section(id: string): Promise<Section> {
+    const [, first, last] = /^(-?\d{1,15}),(-?\d{1,15})$/.exec(id) ?? []
+    if (first === undefined || last === undefined) {
+      throw new ProgrammingError("A section's id is two integers with a comma between them, such as 1,10")
+    }
+    const start = Math.max(1, Number(first))
+    const limit = Math.min(Math.max(0, Number(last) - start + 1), this.sectionSize)
+    const items = await this.#recorder.selectNotifications({ start, limit })
+    const [firstItem, lastItem] = [items[0], items.at(-1)]
+    if (!firstItem || !lastItem) return { id: null, items, nextId: null }
+    return {
+      id: `${firstItem.id},${lastItem.id}`,
+      items,
+      nextId: items.length === limit ? `${lastItem.id + 1},${lastItem.id + limit}` : null,
+    }
+  }
+
+  /**
+   * Notifications, by id.
+   *
+   * @param options.limit  Default: the section size, which is also the most.
+   * @throws ProgrammingError  `limit` is above the section size, or a bound is no integer.
+   */
+  async select({
+    limit = this.sectionSize,
+    ...bounds
+  }: Partial<SelectNotificationsOptions> = {}): Promise<Notification[]> {
+    if (limit > this.sectionSize) {
+      throw new ProgrammingError(`Requested limit ${limit} greater than section size ${this.sectionSize}`)
+    }
+    return this.#recorder.selectNotifications({ ...bounds, limit })
+  }
+
+  /** All notifications from `start` (default: the first) to the last there is when the reader gets there. */
+  async *read({ start = 1 }: { start?: number | undefined } = {}): AsyncGenerator<Notification, void, undefined> {
+    for (let next = start; ; ) {
+      const items = await this.#recorder.selectNotifications({ start: next, limit: this.sectionSize })
+      yield* items
+      const last = items.at(-1)
+      if (!last || items.length < this.sectionSize) return
+      next = last.id + 1
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import { definitionOf, replay } from '../domain/replay.js'
+import { AggregateNotFoundError, AggregateTypeError, ProgrammingError } from '../errors.js'
+import type { EventStore } from '../persistence/event-store.js'
+
+/** A class of aggregates, of either shape. */
+// the constructor's parameters are the class's own affair; `never` accepts them all
+export type AggregateClass<A extends object = object> = abstract new (...args: never[]) => A
+
+/** Gets aggregates back from their events. */
+export class Repository {
+  readonly #events: () => Promise<EventStore>
+
+  /** @param events  The event store, once there is one. */
+  constructor(events: () => Promise<EventStore>) {
+    this.#events = events
+  }
+
+  /**
+   * The aggregate of that id, as its events made it.
+   *
+   * @param options.version  Its state at that version; above the last, the last state. Default: the last.
+   * @returns An instance of the class, or of the subclass whose stream it is.
+   * @throws AggregateNotFoundError  No events (up to that version).
+   * @throws AggregateTypeError  The stream is of another class.
+   */
+  async get<A extends object>(
+    aggregateClass: AggregateClass<A>,
+    id: string,
+    { version }: { version?: number | undefined } = {},
+  ): Promise<A> {
+    const { name } = definitionOf(aggregateClass) // registers a class that was not used yet
+    checkId(id)
+    if (version !== undefined && !Number.isSafeInteger(version)) {
+      throw new ProgrammingError('The option version must be an integer')
+    }
+    const events = await (await this.#events()).take(id, version === undefined ? {} : { lte: version })
+    const aggregate = replay(events)
+    if (!aggregate) {
+      const upTo = version === undefined ? '' : ` up to version ${version}`
+      throw new AggregateNotFoundError(`No events of ${JSON.stringify(id)} are stored${upTo}`)
+    }
+    if (!(aggregate instanceof aggregateClass)) {
+      throw new AggregateTypeError(
+        `The events of ${JSON.stringify(id)} begin with ${events[0]?.topic}, so they make no ${name}`,
+      )
+    }
+    return aggregate
+  }
+
+  /** Whether anything is stored of that id. */
+  async has(id: string): Promise<boolean> {
+    checkId(id)
+    return (await (await this.#events()).take(id, { limit: 1 })).length > 0
+  }
+}
+
+function checkId(id: unknown): asserts id is string {
+  if (typeof id !== 'string' || id === '') throw new ProgrammingError("An aggregate's id is text that is not empty")
+}

@@ -1,0 +1,352 @@
+import { randomUUID } from 'node:crypto'
+import { OriginatorIdError, OriginatorVersionError, ProgrammingError, TopicError } from '../errors.js'
+import { copyData, frozenCopy } from './copy.js'
+import type { DomainEvent } from './event.js'
+import { currentMetadata } from './metadata.js'
+import { registerAggregate, resolveEvent, type AggregateDefinition, type EventDefinition } from './topics.js'
+
+// Given by the class below, which alone sees its private fields.
+let addPending: (aggregate: Aggregate, event: DomainEvent) => void
+let giveBackPending: (aggregate: Aggregate, events: readonly DomainEvent[]) => void
+let findDefinition: (value: unknown) => Definition | undefined
+
+/**
+ * What decides: it has an id and a version, and its events say what it decided. Extend it, with `@aggregate` on the class
+ * and `@event` on the methods that change it. `new Aggregate()` itself works too; its event is `Aggregate.Created`.
+ *
+ * Two are equal (`isDeepStrictEqual`) when class and state are; pending events don't count.
+ *
+ * @throws ProgrammingError  The class that is constructed has no `@aggregate` of its own.
+ */
+export class Aggregate {
+  /** Whose events: a UUID as text, or other text that `static createId` of the class gave. Never changes. */
+  readonly id: string
+  /** The version of its last event; the first is 1. */
+  readonly version: number
+  /** When its first event happened. */
+  readonly createdOn: Date
+  /** When its last event happened. */
+  readonly modifiedOn: Date
+
+  readonly #definition: Definition
+  #pending: DomainEvent[] = []
+
+  constructor() {
+    const construction = constructionOf(new.target)
+    const { definition, event, saves } = construction
+    this.id = event.originatorId
+    this.version = event.originatorVersion
+    // Dates of their own: changing one must reach neither the other nor the event.
+    this.createdOn = new Date(event.timestamp)
+    this.modifiedOn = new Date(event.timestamp)
+    this.#definition = definition
+    if (saves) this.#pending.push(event)
+    construction.aggregate = this
+  }
+
+  /** What was decided and is not saved yet, oldest first. A frozen copy: it stays what it was. */
+  get pendingEvents(): readonly DomainEvent[] {
+    return Object.freeze([...this.#pending])
+  }
+
+  /** Takes the pending events, oldest first, and leaves none. Saving does this. */
+  collectEvents(): DomainEvent[] {
+    const events = this.#pending
+    this.#pending = []
+    return events
+  }
+
+  static {
+    addPending = (aggregate, event) => aggregate.#pending.push(event)
+    giveBackPending = (aggregate, events) => (aggregate.#pending = [...events, ...aggregate.#pending])
+    findDefinition = (value) =>
+      typeof value === 'object' && value !== null && #definition in value ? value.#definition : undefined
+  }
+}
+
+/** What an aggregate class is: as decorated, or with a map of events. */
+export class Definition implements AggregateDefinition {
+  readonly events = new Map<string, AggregateEvent>()
+  readonly #make: (event: DomainEvent, found: AggregateEvent) => Aggregate
+
+  /** @param make  Makes the aggregate from its first event, which is `found` among `events` and has the first version. */
+  constructor(
+    readonly name: string,
+    readonly aggregateClass: Function,
+    make: (event: DomainEvent, found: AggregateEvent) => Aggregate,
+  ) {
+    this.#make = make
+  }
+
+  /** @param body  What applies it to an aggregate that is there; absent for an event that only makes one. */
+  add(name: string, body?: EventBody): void {
+    // The class version stays 1 until upcasting exists.
+    this.events.set(name, { name, topic: `${this.name}.${name}`, classVersion: 1, aggregate: this, body })
+  }
+
+  create(event: DomainEvent): Aggregate {
+    const found = eventOf(this, event)
+    if (event.originatorVersion !== firstVersion) refuseVersion(event, firstVersion)
+    return this.#make(event, found)
+  }
+
+  apply(aggregate: object, event: DomainEvent): void {
+    const found = eventOf(this, event)
+    // What a definition is given to apply to, it has made.
+    const { id, version } = aggregate as Aggregate
+    if (event.originatorId !== id) {
+      throw new OriginatorIdError(
+        `${described(event)} is not of this aggregate, which is '${this.name}' ${JSON.stringify(id)}`,
+      )
+    }
+    if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
+    run(found, aggregate as Aggregate, event)
+    moveOn(aggregate as Aggregate, event.originatorVersion, event.timestamp)
+  }
+}
+
+/** One kind of event, and what it does. */
+export interface AggregateEvent extends EventDefinition {
+  readonly aggregate: Definition
+  /** Absent for an event that only makes an aggregate. */
+  readonly body: EventBody | undefined
+}
+
+/** Changes the aggregate as the event says; the data is its own to keep. */
+export type EventBody = (aggregate: Aggregate, data: Record<string, unknown>) => unknown
+
+/**
+ * Registers a class, under its name and its events' topics.
+ *
+ * @throws TopicError  One of them is taken.
+ */
+export function define(definition: Definition): void {
+  registerAggregate(definition)
+  definitions.set(definition.aggregateClass, definition)
+}
+
+/** The definition of a registered class; `undefined` for any other value. */
+export function registeredDefinition(aggregateClass: unknown): Definition | undefined {
+  return typeof aggregateClass === 'function' ? definitions.get(aggregateClass) : undefined
+}
+
+/** The definition that an aggregate was made by; `undefined` for any other value. */
+export function definitionOfInstance(value: unknown): Definition | undefined {
+  return findDefinition(value)
+}
+
+/**
+ * Makes a new aggregate, with its first event pending.
+ *
+ * @param values  The event's data, copied here.
+ * @throws TypeError  The id is no text, is empty, or has a NUL character.
+ */
+export function createNew(definition: Definition, eventName: string, values: object, id: unknown): Aggregate {
+  const event = newEvent(checkId(definition.name, id), firstVersion, `${definition.name}.${eventName}`, values)
+  const aggregate = definition.create({ ...event, data: copyData(event.data, event.topic) })
+  addPending(aggregate, event)
+  return aggregate
+}
+
+/**
+ * Makes an event happen: applies it, and has it pending.
+ *
+ * @param values  The event's data, copied here.
+ * @returns What its body returns.
+ * @throws ProgrammingError  An event is being applied just now, or the body returns a promise.
+ */
+export function trigger(aggregate: Aggregate, event: AggregateEvent, values: object): unknown {
+  refuseWhileApplying(event.topic)
+  const happened = newEvent(aggregate.id, aggregate.version + 1, event.topic, values)
+  const result = run(event, aggregate, { ...happened, data: copyData(happened.data, event.topic) })
+  moveOn(aggregate, happened.originatorVersion, new Date(happened.timestamp))
+  addPending(aggregate, happened)
+  return result
+}
+
+/**
+ * Runs an aggregate's constructor for its first event.
+ *
+ * @param target  The class itself, not what a decorator put in its place, which would make another event.
+ * @throws ProgrammingError  The constructor sets one of the fields that are ours, or returns another object.
+ */
+export function construct(definition: Definition, target: Function, args: unknown[], event: DomainEvent): Aggregate {
+  const construction: Construction = { definition, event, saves: false, aggregate: undefined }
+  constructions.push(construction)
+  applying++
+  try {
+    const aggregate = Reflect.construct(target, args, definition.aggregateClass) as Aggregate
+    checkConstructed(aggregate, construction)
+    return aggregate
+  } finally {
+    applying--
+    constructions.pop()
+  }
+}
+
+/** Whether `new` of that class is ours, and its base constructor has yet to run. */
+export function isUnderConstruction(aggregateClass: Function): boolean {
+  const construction = constructions.at(-1)
+  return construction?.definition.aggregateClass === aggregateClass && construction.aggregate === undefined
+}
+
+/**
+ * Gives events back to the aggregate that they were collected from, before those that are pending now: for a save that
+ * failed.
+ */
+export function giveBack(aggregate: object, events: readonly DomainEvent[]): void {
+  // What collected them was an aggregate.
+  if (events.length > 0) giveBackPending(aggregate as Aggregate, events)
+}
+
+/**
+ * Refuses to make an event happen while another is applied.
+ *
+ * @throws ProgrammingError  A decorated body, an `evolve` handler or an aggregate's constructor is running.
+ */
+export function refuseWhileApplying(topic: string): void {
+  if (applying === 0) return
+  throw new ProgrammingError(
+    `'${topic}' can't happen while an event is applied (in a decorated body, an evolve handler or a constructor), since ` +
+      'each replay would repeat it: cause both from an undecorated command',
+  )
+}
+
+/** The version of an aggregate's first event. */
+const firstVersion = 1
+
+/** An aggregate whose constructor runs. */
+interface Construction {
+  readonly definition: Definition
+  readonly event: DomainEvent
+  /** Whether the event is to be pending at once. */
+  readonly saves: boolean
+  /** Set by the base constructor. */
+  aggregate: Aggregate | undefined
+}
+
+// One thread, and nothing here awaits, so these belong to the call that is running.
+const constructions: Construction[] = []
+let applying = 0
+
+const definitions = new WeakMap<Function, Definition>()
+
+const plain: Definition = new Definition('Aggregate', Aggregate, (event) => construct(plain, Aggregate, [], event))
+plain.add('Created')
+define(plain)
+
+function constructionOf(aggregateClass: Function): Construction {
+  const construction = constructions.at(-1)
+  if (construction !== undefined && isUnderConstruction(aggregateClass)) return construction
+  if (aggregateClass === Aggregate) {
+    const event = newEvent(randomUUID(), firstVersion, 'Aggregate.Created', {})
+    return { definition: plain, event, saves: true, aggregate: undefined }
+  }
+  throw new ProgrammingError(
+    `This subclass of '${nearestName(aggregateClass)}' needs its own @aggregate('…'), directly above the class`,
+  )
+}
+
+function nearestName(aggregateClass: Function): string {
+  for (let each: unknown = aggregateClass; typeof each === 'function'; each = Object.getPrototypeOf(each)) {
+    const definition = definitions.get(each)
+    if (definition !== undefined) return definition.name
+  }
+  return plain.name
+}
+
+function checkConstructed(aggregate: Aggregate, { definition, event, aggregate: made }: Construction): void {
+  if (aggregate !== made) {
+    throw new ProgrammingError(`The constructor of '${definition.name}' returns another object: let it return nothing`)
+  }
+  const time = event.timestamp.getTime()
+  const changed =
+    aggregate.id !== event.originatorId
+      ? 'id'
+      : aggregate.version !== event.originatorVersion
+        ? 'version'
+        : !isTime(aggregate.createdOn, time)
+          ? 'createdOn'
+          : !isTime(aggregate.modifiedOn, time)
+            ? 'modifiedOn'
+            : undefined
+  if (changed === undefined) return
+  throw new ProgrammingError(
+    `The class of '${definition.name}' has a field or sets a value '${changed}', which every aggregate has already: ` +
+      'give it another name, or `declare` it',
+  )
+}
+
+function isTime(value: unknown, time: number): boolean {
+  return value instanceof Date && value.getTime() === time
+}
+
+function newEvent(originatorId: string, originatorVersion: number, topic: string, values: object): DomainEvent {
+  return Object.freeze({
+    originatorId,
+    originatorVersion,
+    topic,
+    timestamp: new Date(),
+    data: frozenCopy(values as Record<string, unknown>, `Event '${topic}'`),
+    metadata: currentMetadata(),
+  })
+}
+
+function eventOf(definition: Definition, event: DomainEvent): AggregateEvent {
+  const found = resolveEvent(event)
+  // All events of a Definition are AggregateEvents.
+  if (found.aggregate === definition) return found as AggregateEvent
+  throw new TopicError(`${described(event)} is no event of '${definition.name}'`)
+}
+
+/**
+ * Applies an event by its body, and leaves version and modified time to the caller.
+ *
+ * @throws OriginatorVersionError  It is an event that only makes an aggregate.
+ * @throws ProgrammingError  The body returns a promise.
+ */
+export function run({ body, topic }: AggregateEvent, aggregate: Aggregate, event: DomainEvent): unknown {
+  if (body === undefined) {
+    throw new OriginatorVersionError(`${described(event)} makes an aggregate, and this one is there already`)
+  }
+  let result: unknown
+  applying++
+  try {
+    result = body(aggregate, event.data)
+  } finally {
+    applying--
+  }
+  if (isPromise(result)) {
+    // Nobody will await it; refused here, its failure must not end the process as well.
+    Promise.resolve(result).catch(() => undefined)
+    throw new ProgrammingError(
+      `The body of '${topic}' returns a promise, but an event is applied at once: await in an undecorated command first`,
+    )
+  }
+  return result
+}
+
+function isPromise(result: unknown): boolean {
+  return typeof result === 'object' && result !== null && typeof (result as { then?: unknown }).then === 'function'
+}
+
+function moveOn(aggregate: Aggregate, version: number, modifiedOn: Date): void {
+  const own = aggregate as { version: number; modifiedOn: Date }
+  own.version = version
+  own.modifiedOn = modifiedOn
+}
+
+function checkId(name: string, id: unknown): string {
+  if (typeof id === 'string' && id !== '' && !id.includes('\0')) return id
+  throw new TypeError(
+    `The id of a new '${name}' must be a UUID or other text that is not empty and has no NUL character: see createId`,
+  )
+}
+
+function refuseVersion(event: DomainEvent, next: number): never {
+  throw new OriginatorVersionError(`${described(event)} can't be applied: the next version is ${next}`)
+}
+
+function described({ topic, originatorId, originatorVersion }: DomainEvent): string {
+  return `Event '${topic}' of ${JSON.stringify(originatorId)}, version ${originatorVersion},`
+}

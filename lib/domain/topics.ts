@@ -1,0 +1,186 @@
+import { NotSupportedError, ProgrammingError, TopicError } from '../errors.js'
+import type { DomainEvent } from './event.js'
+
+/** One registered aggregate class, of whatever shape. */
+export interface AggregateDefinition {
+  /** The aggregate's name: `'Dog'`. */
+  readonly name: string
+  /** What users write: for decorated classes the one that `@aggregate` gave back. */
+  readonly aggregateClass: Function
+  /** Its events by name, inherited ones included. */
+  readonly events: ReadonlyMap<string, EventDefinition>
+  /**
+   * Makes the aggregate from its first event, which is used up: its values become the aggregate's own.
+   *
+   * @throws OriginatorVersionError  It is no first event of this aggregate.
+   */
+  create(event: DomainEvent): object
+  /**
+   * Applies a later event, which is used up, and moves version and modified time on.
+   *
+   * @throws OriginatorIdError  The event is another aggregate's.
+   * @throws OriginatorVersionError  The event is not the next one.
+   * @throws TopicError  This aggregate has no such event.
+   */
+  apply(aggregate: object, event: DomainEvent): void
+}
+
+/** One kind of event of one aggregate class. */
+export interface EventDefinition {
+  /** `<aggregate name>.<event name>`. */
+  readonly topic: string
+  /** The event's name: `'TrickAdded'`. */
+  readonly name: string
+  /** From 1; one more for each upcast. */
+  readonly classVersion: number
+  readonly aggregate: AggregateDefinition
+}
+
+/**
+ * The event that a topic stands for, aliases resolved; `undefined` for a topic that nothing is registered for.
+ *
+ * Called once for each event that is read: one look-up unless the topic is an alias.
+ */
+export function findEvent(topic: string): EventDefinition | undefined {
+  return events.get(topic) ?? findRenamed(topic)
+}
+
+/**
+ * As `findEvent`, for an event that was read.
+ *
+ * @throws TopicError  Nothing is registered for its topic; names it and the originator.
+ */
+export function resolveEvent({ topic, originatorId }: DomainEvent): EventDefinition {
+  const found = findEvent(topic)
+  if (found !== undefined) return found
+  throw new TopicError(
+    `Topic ${quoted(topic)} of originator ${quoted(originatorId)} is not registered: import the class of that aggregate ` +
+      'or list it in `static aggregates` of the application, or, if it has been renamed, use registerTopicAlias(old, new)',
+  )
+}
+
+/**
+ * Lets events that were stored under a former name be read: of one event,
+ * `registerTopicAlias('Dog.LearnedTrick', 'Dog.TrickAdded')`, or of all events of an aggregate,
+ * `registerTopicAlias('Hound', 'Dog')`. The current name may be registered later, and may be an alias itself.
+ *
+ * @throws TopicError  The former name is in use, as a topic, an aggregate's name or an alias of something else.
+ * @throws ProgrammingError  A name is empty or no text, or one names an event and the other an aggregate.
+ */
+export function registerTopicAlias(former: string, current: string): void {
+  checkName('A topic', former)
+  checkName('A topic', current)
+  if (aliases.get(former) === current) return
+  if (events.has(former) || aggregates.has(former) || aliases.has(former)) {
+    throw new TopicError(`Topic ${quoted(former)} is in use: only a name that nothing has any more can be an alias`)
+  }
+  if (former === current || leadsTo(current, former)) {
+    throw new TopicError(`Topic ${quoted(former)} can't be an alias of ${quoted(current)}, which leads back to it`)
+  }
+  // An aggregate's name may have a dot, an event's topic always has one.
+  if (former.includes('.') !== current.includes('.') && !aggregates.has(current)) {
+    throw new ProgrammingError(
+      `Topic ${quoted(former)} can't be an alias of ${quoted(current)}: give two topics of events, or two aggregate names`,
+    )
+  }
+  aliases.set(former, current)
+  renamed.clear()
+}
+
+/**
+ * Registers an aggregate class with all its events, or nothing.
+ *
+ * @throws TopicError  Its name, or the topic of one of its events, is taken.
+ */
+export function registerAggregate(definition: AggregateDefinition): void {
+  const { name } = definition
+  if (aggregates.has(name)) {
+    throw new TopicError(`The aggregate name ${quoted(name)} is taken by another class: give each class its own`)
+  }
+  const taken = [name, ...[...definition.events.values()].map(({ topic }) => topic)].find(
+    (topic) => aliases.has(topic) || events.has(topic),
+  )
+  if (taken !== undefined) {
+    throw new TopicError(`The topic ${quoted(taken)} is taken, perhaps by registerTopicAlias(…): choose another name`)
+  }
+  aggregates.set(name, definition)
+  for (const event of definition.events.values()) events.set(event.topic, event)
+  renamed.clear()
+}
+
+/**
+ * Checks the name of an aggregate, an event or a topic.
+ *
+ * @throws ProgrammingError  It is no text, is empty, or holds a NUL character, which no database stores.
+ */
+export function checkName(what: string, name: unknown): asserts name is string {
+  if (typeof name !== 'string' || name === '' || name.includes('\0')) {
+    throw new ProgrammingError(`${what} must be named by text that is not empty and has no NUL character`)
+  }
+}
+
+/**
+ * Checks the name of an event, which stands behind its aggregate's in a topic.
+ *
+ * @throws ProgrammingError  As `checkName`, or it has a dot.
+ */
+export function checkEventName(name: unknown): asserts name is string {
+  checkName('An event', name)
+  if (name.includes('.')) {
+    throw new ProgrammingError(`Event ${quoted(name)}: leave the dot out, the aggregate's name is put before it`)
+  }
+}
+
+/** @throws NotSupportedError  The class has upcasts, which are not built yet; ignoring them would misread its events. */
+export function checkUpcasts(name: string, aggregateClass: Function): void {
+  for (const property of ['upcasts', 'snapshotUpcasts']) {
+    if (property in aggregateClass) {
+      throw new NotSupportedError(`static ${property} of aggregate ${quoted(name)} is not supported yet`)
+    }
+  }
+}
+
+const aggregates = new Map<string, AggregateDefinition>()
+const events = new Map<string, EventDefinition>()
+const aliases = new Map<string, string>()
+/** What aliases led to, so that a stream of old events walks them once. */
+const renamed = new Map<string, EventDefinition>()
+
+function findRenamed(topic: string): EventDefinition | undefined {
+  if (aliases.size === 0) return undefined
+  const known = renamed.get(topic)
+  if (known !== undefined) return known
+  for (const name of namesAfter(topic)) {
+    const event = events.get(name)
+    if (event === undefined) continue
+    renamed.set(topic, event)
+    return event
+  }
+  return undefined
+}
+
+function leadsTo(from: string, to: string): boolean {
+  for (const name of namesAfter(from)) if (name === to) return true
+  return false
+}
+
+/** Each name that a name was changed to, one change after the other. */
+function* namesAfter(name: string): Generator<string> {
+  const seen = new Set([name])
+  for (let next = nameAfter(name); next !== undefined && !seen.has(next); next = nameAfter(next)) {
+    seen.add(next)
+    yield next
+  }
+}
+
+function nameAfter(name: string): string | undefined {
+  const alias = aliases.get(name)
+  if (alias !== undefined) return alias
+  const dot = name.lastIndexOf('.')
+  const aggregateAlias = dot < 0 ? undefined : aliases.get(name.slice(0, dot))
+  return aggregateAlias === undefined ? undefined : aggregateAlias + name.slice(dot)
+}
+
+function quoted(name: string): string {
+  return JSON.stringify(name)
+}

@@ -1,0 +1,158 @@
+import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import type { AnyDatastore, Capabilities } from '../persistence/datastore.js'
+import type { FactoryOptions } from '../persistence/factory.js'
+import { PassesTransactionsOn, type Transaction, Transactions } from '../persistence/transaction.js'
+import type { Connection, Dialect, Driver } from './dialect.js'
+import { DrizzleFactory } from './factory.js'
+
+/** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
+export interface DatastoreParts<Db, Session, C extends Connection> {
+  readonly dialect: Dialect<C>
+  readonly driver: Driver<Db, Session, C>
+  /** How long to wait for a connection, for the writer, and for a turn inside a transaction. */
+  readonly poolTimeoutMs: number
+}
+
+/**
+ * A Drizzle database, its connections, and its transactions.
+ *
+ * Made by `sqlite(…)` or `postgres(…)`; connects at its first use, or by `ready()`.
+ */
+export class Datastore<Db = unknown, Session = unknown, C extends Connection = Connection>
+  extends PassesTransactionsOn<Session>
+  implements AnyDatastore<Session>
+{
+  /** `'sqlite'` or `'postgresql'`. */
+  readonly dialect: 'sqlite' | 'postgresql'
+  readonly capabilities: Capabilities
+  /** @internal What the SQL differs in, for the recorders. */
+  readonly sql: Dialect<C>
+  readonly #driver: Driver<Db, Session, C>
+  readonly #transactions: Transactions<Session, C>
+  #opening: Promise<void> | undefined
+  #isOpen = false
+  #closing: Promise<void> | undefined
+
+  constructor({ dialect, driver, poolTimeoutMs }: DatastoreParts<Db, Session, C>) {
+    super()
+    this.dialect = dialect.name
+    this.capabilities = dialect.capabilities
+    this.sql = dialect
+    this.#driver = driver
+    driver.attach(this)
+    this.#transactions = new Transactions<Session, C>({
+      timeoutMs: poolTimeoutMs,
+      translate: (error) => dialect.translate(error),
+      begin: async (transaction, options) => {
+        await this.ready()
+        return driver.begin(transaction, options)
+      },
+    })
+  }
+
+  /**
+   * The Drizzle database for use outside transactions. There once `ready()` has resolved, or at once where the user
+   * gave a `db`.
+   *
+   * @throws InterfaceError  Not connected yet.
+   */
+  get db(): Db {
+    const { db } = this.#driver
+    if (!db) throw new InterfaceError('The datastore is not connected yet: await datastore.ready() before using .db')
+    return db
+  }
+
+  /** Connects, if that has not happened. A failed attempt is tried again by the next call. */
+  async ready(): Promise<void> {
+    if (this.#closing) throw new InterfaceError('The datastore is closed')
+    if (this.#isOpen) return
+    // outside of any transaction: what is opened here outlives it
+    this.#opening ??= this.outside(async () => {
+      try {
+        await this.#driver.open()
+        this.#isOpen = true
+      } catch (error) {
+        throw this.sql.translate(error)
+      } finally {
+        this.#opening = undefined
+      }
+    })
+    await this.#opening
+  }
+
+  /** Runs `fn` outside the current transaction: what it saves commits on its own, and what it reads is committed. */
+  outside<T>(fn: () => T): T {
+    return this.#transactions.outside(fn)
+  }
+
+  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
+  onRollback(fn: () => void): void {
+    this.#transactions.current()?.onRollback(fn)
+  }
+
+  /** Sessions managed by hand are not built yet. */
+  openSession(): never {
+    throw new NotSupportedError('openSession() is not built yet: use transaction()')
+  }
+
+  /** @internal The current transaction, if any. */
+  current(): Transaction<Session, C> | undefined {
+    return this.#transactions.current()
+  }
+
+  /** @internal Runs a recorder's query: inside the current transaction, or outside of any. */
+  async read<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
+    const transaction = this.#transactions.current()
+    try {
+      if (transaction) return await transaction.take(work)
+      if (!this.#isOpen || this.#closing) await this.ready()
+      return await this.#driver.read(work)
+    } catch (error) {
+      throw this.sql.translate(error)
+    }
+  }
+
+  /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
+  async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
+    const transaction = this.#transactions.current()
+    try {
+      if (transaction) {
+        transaction.requireCommits()
+        return await transaction.take(work)
+      }
+      if (!this.#isOpen || this.#closing) await this.ready()
+      return await this.#driver.write(work)
+    } catch (error) {
+      throw this.sql.translate(error)
+    }
+  }
+
+  /** Makes a factory of recorders on this datastore. */
+  factory(options: Omit<FactoryOptions, 'datastore'> = {}): DrizzleFactory {
+    return new DrizzleFactory({ ...options, datastore: this })
+  }
+
+  /** Waits for open transactions, then closes what we opened; a `db` that the user gave stays open. */
+  async close(): Promise<void> {
+    if (this.#transactions.isInside()) {
+      throw new ProgrammingError('close() waits for open transactions: call it outside of them')
+    }
+    this.#closing ??= (async () => {
+      await this.#opening?.catch(() => undefined)
+      try {
+        await this.#driver.close()
+      } catch (error) {
+        throw this.sql.translate(error)
+      }
+    })()
+    await this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  protected transactional(): Transactions<Session, C> {
+    return this.#transactions
+  }
+}

@@ -1,0 +1,83 @@
+import type { Capabilities } from '../persistence/datastore.js'
+import type { StoredEvent, Tracking } from '../persistence/stored-event.js'
+import type { Begin } from '../persistence/transaction.js'
+
+/** What the recorders' own statements run on: one connection, inside a transaction or not. */
+export interface Connection {
+  /** The rows of a query, each an array of its columns. Statements are prepared once for each text. */
+  rows(sql: string, parameters: readonly unknown[]): unknown[][] | Promise<unknown[][]>
+  /** Runs a statement; how many rows it changed. */
+  change(sql: string, parameters: readonly unknown[]): number | Promise<number>
+}
+
+/** The three kinds of tables. */
+export type TableKind = 'events' | 'snapshots' | 'tracking'
+
+/** A table of ours. */
+export interface TableName {
+  readonly kind: TableKind
+  /** As given; statements quote it. */
+  readonly name: string
+  /** The PostgreSQL schema. */
+  readonly schema?: string | undefined
+}
+
+/** What an SQL database says differently. */
+export interface Dialect<C extends Connection = Connection> {
+  readonly name: 'sqlite' | 'postgresql'
+  readonly capabilities: Capabilities
+  /**
+   * A table's name as it stands in statements, quoted.
+   *
+   * @throws ProgrammingError  The database can't have a table of that name.
+   */
+  table(table: TableName): string
+  /** The n-th parameter of a statement, from 1. */
+  placeholder(n: number): string
+  /** The condition that a column is in a list, which is one parameter. */
+  inList(column: string, placeholder: string): string
+  /** That list as a parameter. */
+  list(values: readonly string[]): unknown
+  /** Whether the table, with what it needs, is there. */
+  hasTable(connection: C, table: TableName): boolean | Promise<boolean>
+  /** Creates the table and what it needs where missing, all or nothing. */
+  createTable(connection: C, table: TableName): void | Promise<void>
+  /**
+   * Records events, and tracking if given: all or nothing, inside a transaction of the user's as well as outside.
+   *
+   * @returns Notification ids, contiguous, in order; `[]` for a table of kind `snapshots`.
+   * @throws RecordConflictError, IntegrityError  As `ProcessRecorder.insertEvents`; a user's transaction stays usable.
+   */
+  append(
+    connection: C,
+    table: TableName,
+    events: readonly StoredEvent[],
+    tracking?: { readonly table: TableName; readonly position: Tracking },
+  ): number[] | Promise<number[]>
+  /** Turns a driver's error, also one inside of Drizzle's, into ours; any other comes back as it is. Told by code. */
+  translate(error: unknown): unknown
+}
+
+/** What a driver needs of its datastore, for `datastore.db`. */
+export interface DatastoreOfDriver {
+  current(): unknown
+  transaction(work: (session: unknown) => unknown): Promise<unknown>
+}
+
+/** How a driver's connections behave. */
+export interface Driver<Db, Session, C extends Connection = Connection> {
+  /** The database handle for use outside transactions; there once it is open, or from the start where the user gave one. */
+  readonly db: Db | undefined
+  /** Tells the driver whose it is, before anything else. */
+  attach(datastore: DatastoreOfDriver): void
+  /** Connects. */
+  open(): Promise<void>
+  /** Begins a transaction. */
+  readonly begin: Begin<Session, C>
+  /** Runs one query outside any transaction. */
+  read<T>(work: (connection: C) => T | Promise<T>): Promise<T>
+  /** Runs one atomic write outside any transaction, in turn where there is one writer. `work` may run again if it was refused whole. */
+  write<T>(work: (connection: C) => T | Promise<T>): Promise<T>
+  /** Waits for what is under way, and closes the connections that we opened. */
+  close(): Promise<void>
+}

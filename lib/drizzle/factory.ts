@@ -1,0 +1,88 @@
+import { NotSupportedError, ProgrammingError } from '../errors.js'
+import type { Environment } from '../persistence/environment.js'
+import { Factory, type FactoryOptions, type RecorderMaking } from '../persistence/factory.js'
+import type { Datastore } from './datastore.js'
+import type { TableKind, TableName } from './dialect.js'
+import {
+  DrizzleAggregateRecorder,
+  DrizzleApplicationRecorder,
+  DrizzleProcessRecorder,
+  DrizzleTrackingRecorder,
+  type RecorderOptions,
+} from './recorders.js'
+import { releaseDatastore, sharedDatastore } from './shared-datastores.js'
+
+/** Makes recorders that keep their events in a Drizzle database: the one given, or the one that `DRIZZLE_URL` names. */
+export class DrizzleFactory extends Factory {
+  readonly #given: Datastore | undefined
+  #shared: Datastore | undefined
+
+  constructor(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions<Datastore> = {}) {
+    super(source)
+    this.#given = 'datastore' in source ? (source.datastore as Datastore | undefined) : undefined
+  }
+
+  /**
+   * The datastore: the one given, or the one for the environment, which applications of equal configuration share.
+   *
+   * @throws ProgrammingError  `DRIZZLE_URL` is missing, or its form is not known.
+   */
+  get datastore(): Datastore {
+    return this.#given ?? (this.#shared ??= sharedDatastore(this.env))
+  }
+
+  override check(): void {
+    super.check()
+    this.env.integer('DRIZZLE_POOL_SIZE', 10, 1)
+    if (this.env.text('DRIZZLE_SCHEMA') && this.datastore.dialect === 'sqlite') {
+      throw new NotSupportedError(`${this.env.variable('DRIZZLE_SCHEMA')} is for PostgreSQL: SQLite has no schemas`)
+    }
+    for (const kind of ['events', 'snapshots', 'tracking'] as const) this.datastore.sql.table(this.#table(kind))
+  }
+
+  async aggregateRecorder(
+    purpose: 'events' | 'snapshots' = 'events',
+    making?: RecorderMaking,
+  ): Promise<DrizzleAggregateRecorder> {
+    if (purpose !== 'events' && purpose !== 'snapshots') {
+      throw new ProgrammingError("aggregateRecorder takes 'events' or 'snapshots'")
+    }
+    return this.#opened(new DrizzleAggregateRecorder(this.datastore, this.#table(purpose), this.#options()), making)
+  }
+
+  async applicationRecorder(making?: RecorderMaking): Promise<DrizzleApplicationRecorder> {
+    return this.#opened(new DrizzleApplicationRecorder(this.datastore, this.#table('events'), this.#options()), making)
+  }
+
+  async trackingRecorder(making?: RecorderMaking): Promise<DrizzleTrackingRecorder> {
+    return this.#opened(new DrizzleTrackingRecorder(this.datastore, this.#table('tracking'), this.#options()), making)
+  }
+
+  async processRecorder(making?: RecorderMaking): Promise<DrizzleProcessRecorder> {
+    return this.#opened(
+      new DrizzleProcessRecorder(this.datastore, this.#table('events'), this.#table('tracking'), this.#options()),
+      making,
+    )
+  }
+
+  /** Closes the shared datastore if nobody else uses it; a datastore that was given stays open. */
+  async close(): Promise<void> {
+    const shared = this.#shared
+    this.#shared = undefined
+    if (shared) await releaseDatastore(shared)
+  }
+
+  #table(kind: TableKind): TableName {
+    return { kind, name: this.tableName(kind), schema: this.env.text('DRIZZLE_SCHEMA') }
+  }
+
+  #options(): RecorderOptions {
+    return { createTable: this.env.yes('CREATE_TABLE', true) }
+  }
+
+  async #opened<R extends { ready(): Promise<void> }>(recorder: R, { ready = true }: RecorderMaking = {}): Promise<R> {
+    this.check()
+    if (ready) await recorder.ready()
+    return recorder
+  }
+}

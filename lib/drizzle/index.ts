@@ -1,0 +1,18 @@
+import { sqliteOpener } from '../sqlite/index.js'
+import { postgresOpener } from '../postgres/index.js'
+import { registerOpener } from './shared-datastores.js'
+
+export { Datastore } from './datastore.js'
+export type { Connection, Dialect, Driver, TableKind, TableName } from './dialect.js'
+export { DrizzleFactory } from './factory.js'
+export {
+  DrizzleAggregateRecorder,
+  DrizzleApplicationRecorder,
+  DrizzleProcessRecorder,
+  DrizzleTrackingRecorder,
+  type RecorderOptions,
+} from './recorders.js'
+
+// this door is where the dialects meet: rooms to the left of them don't know them
+registerOpener(sqliteOpener)
+registerOpener(postgresOpener)

@@ -1,0 +1,211 @@
+import { checkSelect, checkSelectNotifications, checkStoredEvents, checkTracking } from '../persistence/checks.js'
+import type {
+  AggregateRecorder,
+  ApplicationRecorder,
+  ProcessRecorder,
+  SelectEventsOptions,
+  SelectNotificationsOptions,
+  TrackingRecorder,
+  WaitOptions,
+} from '../persistence/recorders.js'
+import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
+import { PassesTransactionsOn } from '../persistence/transaction.js'
+import { waitForTracking } from '../persistence/wait.js'
+import type { Datastore } from './datastore.js'
+import type { Connection, TableName } from './dialect.js'
+import * as statements from './statements.js'
+
+/** What every recorder here is made from. */
+export interface RecorderOptions {
+  /** Whether tables are created where missing. Default: true. */
+  readonly createTable?: boolean | undefined
+}
+
+/** Tables of one datastore, created when first needed, and the datastore's transactions. */
+class DrizzleRecorder extends PassesTransactionsOn<unknown> {
+  #isThere: boolean
+  #creating: Promise<void> | undefined
+
+  constructor(
+    readonly datastore: Datastore,
+    private readonly tables: readonly TableName[],
+    { createTable = true }: RecorderOptions = {},
+  ) {
+    super()
+    for (const table of tables) datastore.sql.table(table) // a name that can't be is an error here, not at first use
+    this.#isThere = !createTable
+  }
+
+  onRollback(fn: () => void): void {
+    this.datastore.onRollback(fn)
+  }
+
+  /** Connects, and creates the tables where missing. Other calls do that by themselves. */
+  async ready(): Promise<void> {
+    await this.datastore.ready()
+    if (!this.#isThere) await this.#createTables()
+  }
+
+  protected transactional(): Datastore {
+    return this.datastore
+  }
+
+  protected async read<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
+    if (!this.#isThere) await this.#createTables()
+    return this.datastore.read(work)
+  }
+
+  protected async write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
+    if (!this.#isThere) await this.#createTables()
+    return this.datastore.write(work)
+  }
+
+  async #createTables(): Promise<void> {
+    const transaction = this.datastore.current()
+    if (transaction) {
+      // the writer is this transaction's, so the tables are made in it, and are there for good once it has committed
+      await transaction.take((connection) => this.#create(connection))
+      transaction.afterCommit(() => {
+        this.#isThere = true
+      })
+      return
+    }
+    this.#creating ??= this.datastore.outside(async () => {
+      try {
+        // asked first: a table that is there needs no writer, which another process may hold
+        if (!(await this.datastore.read((connection) => this.#areThere(connection)))) {
+          await this.datastore.write((connection) => this.#create(connection))
+        }
+        this.#isThere = true
+      } finally {
+        this.#creating = undefined
+      }
+    })
+    await this.#creating
+  }
+
+  async #areThere(connection: Connection): Promise<boolean> {
+    for (const table of this.tables) {
+      if (!(await this.datastore.sql.hasTable(connection, table))) return false
+    }
+    return true
+  }
+
+  async #create(connection: Connection): Promise<void> {
+    for (const table of this.tables) await this.datastore.sql.createTable(connection, table)
+  }
+}
+
+/** Events of originators; on a table of kind `snapshots` without notification ids. */
+export class DrizzleAggregateRecorder extends DrizzleRecorder implements AggregateRecorder {
+  constructor(
+    datastore: Datastore,
+    protected readonly events: TableName,
+    options?: RecorderOptions,
+    otherTables: readonly TableName[] = [],
+  ) {
+    super(datastore, [events, ...otherTables], options)
+  }
+
+  async insertEvents(events: readonly StoredEvent[]): Promise<number[]> {
+    checkStoredEvents(events)
+    if (events.length === 0) return []
+    return this.write((connection) => this.datastore.sql.append(connection, this.events, events))
+  }
+
+  async selectEvents(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredEvent[]> {
+    checkSelect(options)
+    return this.read((connection) =>
+      statements.selectEvents(connection, this.datastore.sql, this.events, originatorId, options),
+    )
+  }
+}
+
+/** Events of originators, in one order. */
+export class DrizzleApplicationRecorder extends DrizzleAggregateRecorder implements ApplicationRecorder {
+  async selectNotifications(options: SelectNotificationsOptions): Promise<Notification[]> {
+    checkSelectNotifications(options)
+    return this.read((connection) =>
+      statements.selectNotifications(connection, this.datastore.sql, this.events, options),
+    )
+  }
+
+  async maxNotificationId(): Promise<number | null> {
+    return this.read((connection) => statements.maxNotificationId(connection, this.datastore.sql, this.events))
+  }
+}
+
+/** How far upstream applications were processed. */
+export class DrizzleTrackingRecorder extends DrizzleRecorder implements TrackingRecorder {
+  constructor(
+    datastore: Datastore,
+    private readonly tracking: TableName,
+    options?: RecorderOptions,
+  ) {
+    super(datastore, [tracking], options)
+  }
+
+  async insertTracking(tracking: Tracking): Promise<void> {
+    checkTracking(tracking)
+    await this.write((connection) =>
+      statements.insertTracking(connection, this.datastore.sql, this.tracking, tracking),
+    )
+  }
+
+  async maxTrackingId(applicationName: string): Promise<number | null> {
+    return this.read((connection) =>
+      statements.maxTrackingId(connection, this.datastore.sql, this.tracking, applicationName),
+    )
+  }
+
+  async hasTrackingId(applicationName: string, notificationId: number | null): Promise<boolean> {
+    return notificationId === null || notificationId <= ((await this.maxTrackingId(applicationName)) ?? 0)
+  }
+
+  wait(applicationName: string, notificationId: number | null, options?: WaitOptions): Promise<void> {
+    return waitForTracking(this, applicationName, notificationId, options)
+  }
+}
+
+/** Events and the position they came from, stored together or not at all. */
+export class DrizzleProcessRecorder extends DrizzleApplicationRecorder implements ProcessRecorder {
+  readonly #positions: DrizzleTrackingRecorder
+
+  constructor(
+    datastore: Datastore,
+    events: TableName,
+    private readonly tracking: TableName,
+    options?: RecorderOptions,
+  ) {
+    super(datastore, events, options, [tracking])
+    this.#positions = new DrizzleTrackingRecorder(datastore, tracking, options)
+  }
+
+  override async insertEvents(
+    events: readonly StoredEvent[],
+    { tracking }: { tracking?: Tracking | undefined } = {},
+  ): Promise<number[]> {
+    if (!tracking) return super.insertEvents(events)
+    checkStoredEvents(events)
+    checkTracking(tracking)
+    return this.write((connection) =>
+      this.datastore.sql.append(connection, this.events, events, { table: this.tracking, position: tracking }),
+    )
+  }
+
+  insertTracking(tracking: Tracking): Promise<void> {
+    return this.#positions.insertTracking(tracking)
+  }
+
+  maxTrackingId(applicationName: string): Promise<number | null> {
+    return this.#positions.maxTrackingId(applicationName)
+  }
+
+  hasTrackingId(applicationName: string, notificationId: number | null): Promise<boolean> {
+    return this.#positions.hasTrackingId(applicationName, notificationId)
+  }
+
+  wait(applicationName: string, notificationId: number | null, options?: WaitOptions): Promise<void> {
+    return this.#positions.wait(applicationName, notificationId, options)
+  }
+}

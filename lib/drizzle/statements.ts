@@ -1,0 +1,122 @@
+import { IntegrityError } from '../errors.js'
+import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
+import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
+import type { Connection, Dialect, TableName } from './dialect.js'
+
+/**
+ * The recorders' statements, each written once for every SQL database; the append is the dialect's own.
+ *
+ * They are texts of ours on prepared statements: Drizzle's builders cost several times as much on these paths.
+ */
+
+/** One originator's events, by version. */
+export async function selectEvents(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  originatorId: string,
+  { gt, lte, desc = false, limit }: SelectEventsOptions,
+): Promise<StoredEvent[]> {
+  const query = new Query(dialect)
+  query.text = `SELECT originator_version, topic, state FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
+  if (gt !== undefined) query.text += ` AND originator_version > ${query.parameter(gt)}`
+  if (lte !== undefined) query.text += ` AND originator_version <= ${query.parameter(lte)}`
+  query.text += desc ? ' ORDER BY originator_version DESC' : ' ORDER BY originator_version'
+  if (limit !== undefined) query.text += ` LIMIT ${query.parameter(limit)}`
+  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, Uint8Array][]
+  return rows.map(([originatorVersion, topic, state]) => ({ originatorId, originatorVersion, topic, state }))
+}
+
+/** Notifications, by id. */
+export async function selectNotifications(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  { start, limit, stop, topics = [], inclusiveOfStart = true }: SelectNotificationsOptions,
+): Promise<Notification[]> {
+  const query = new Query(dialect)
+  const first = start ?? 1
+  query.text =
+    `SELECT notification_id, originator_id, originator_version, topic, state FROM ${dialect.table(table)} ` +
+    `WHERE notification_id ${inclusiveOfStart || start == null ? '>=' : '>'} ${query.parameter(first)}`
+  if (stop != null) query.text += ` AND notification_id <= ${query.parameter(stop)}`
+  if (topics.length > 0) query.text += ` AND ${dialect.inList('topic', query.parameter(dialect.list(topics)))}`
+  query.text += ` ORDER BY notification_id LIMIT ${query.parameter(limit)}`
+  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, number, string, Uint8Array][]
+  return rows.map(([id, originatorId, originatorVersion, topic, state]) => ({
+    id,
+    originatorId,
+    originatorVersion,
+    topic,
+    state,
+  }))
+}
+
+/** The highest notification id, or null. */
+export async function maxNotificationId(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+): Promise<number | null> {
+  const [row] = await connection.rows(`SELECT max(notification_id) FROM ${dialect.table(table)}`, [])
+  return (row as [number | null])[0]
+}
+
+/** The position recorded for an upstream application, or null. */
+export async function maxTrackingId(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  applicationName: string,
+): Promise<number | null> {
+  const query = new Query(dialect)
+  query.text = `SELECT notification_id FROM ${dialect.table(table)} WHERE application_name = ${query.parameter(applicationName)}`
+  const [row] = await connection.rows(query.text, query.parameters)
+  return row ? (row as [number])[0] : null
+}
+
+/** The guarded upsert of a position: it changes no row where the position recorded is not below. */
+export function insertTrackingQuery(dialect: Dialect, table: TableName, { applicationName, notificationId }: Tracking): Query {
+  const query = new Query(dialect)
+  // read, compare and write in one statement: two workers can't both record one position
+  query.text =
+    `INSERT INTO ${dialect.table(table)} AS t (application_name, notification_id) ` +
+    `VALUES (${query.parameter(applicationName)}, ${query.parameter(notificationId)}) ` +
+    `ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id ` +
+    `WHERE t.notification_id < excluded.notification_id`
+  return query
+}
+
+/** Records a position. @throws IntegrityError  It is not above the recorded one. */
+export async function insertTracking(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  tracking: Tracking,
+): Promise<void> {
+  const query = insertTrackingQuery(dialect, table, tracking)
+  if ((await connection.change(query.text, query.parameters)) === 0) throw trackingConflict(tracking)
+}
+
+/** What a position that is not above the recorded one is answered with. */
+export function trackingConflict({ applicationName, notificationId }: Tracking): IntegrityError {
+  return new IntegrityError(
+    `Tracking of ${JSON.stringify(applicationName)} is at or above ${notificationId} already; it only moves forward`,
+  )
+}
+
+/** A statement's text, put together with its parameters. */
+export class Query {
+  text = ''
+  readonly parameters: unknown[] = []
+  readonly #dialect: Dialect
+
+  constructor(dialect: Dialect) {
+    this.#dialect = dialect
+  }
+
+  parameter(value: unknown): string {
+    this.parameters.push(value)
+    return this.#dialect.placeholder(this.parameters.length)
+  }
+}

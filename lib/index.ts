@@ -1,0 +1,29 @@
+import { registerLazyTopic, registerTopic } from './persistence/topic-loader.js'
+import * as memory from './memory/index.js'
+
+export * from './application/application.js'
+export * from './application/notification-log.js'
+export * from './application/repository.js'
+export type { AnySession, SessionOf } from './application/session.js'
+export { Aggregate } from './domain/aggregate.js'
+export { aggregate, event } from './domain/decorators.js'
+export type { DomainEvent } from './domain/event.js'
+export { EventedAggregate, type Evolve } from './domain/evented-aggregate.js'
+export { withMetadata } from './domain/metadata.js'
+export { registerTopicAlias } from './domain/topics.js'
+export * from './errors.js'
+export * from './memory/index.js'
+export type { AnyDatastore, Capabilities } from './persistence/datastore.js'
+export { Environment } from './persistence/environment.js'
+export { EventStore } from './persistence/event-store.js'
+export { Factory, type FactoryOptions, type RecorderMaking } from './persistence/factory.js'
+export { Mapper } from './persistence/mapper.js'
+export type * from './persistence/recorders.js'
+export type * from './persistence/stored-event.js'
+export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
+export type { SessionExtras, Transactional, TransactionHandle, TransactionOptions } from './persistence/transaction.js'
+export { JsonTranscoder, type Transcoder, type Transcoding } from './persistence/transcoder.js'
+
+// the two names that PERSISTENCE_MODULE knows by itself; the second loads drizzle-orm when it is first used
+registerTopic('eventsourcing-drizzle/memory', memory)
+registerLazyTopic('eventsourcing-drizzle', () => import('./drizzle/index.js'))

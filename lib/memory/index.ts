@@ -1,0 +1,3 @@
+export * from './datastore.js'
+export * from './factory.js'
+export * from './recorders.js'

@@ -1,0 +1,154 @@
+import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
+import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
+import { IntegrityError, RecordConflictError } from '../errors.js'
+
+/** How far everything had come at one moment. */
+export interface Mark {
+  readonly lengths: ReadonlyMap<string, number>
+  readonly tracking: ReadonlyMap<string, ReadonlyMap<string, number>>
+}
+
+/**
+ * Events tables and tracking tables by name.
+ *
+ * There is one writer at a time, so what is not committed stands at the end: rolling back cuts it off, and readers
+ * outside stop before it.
+ */
+export class MemoryTables {
+  readonly #events = new Map<string, EventsTable>()
+  #tracking = new Map<string, Map<string, number>>()
+  #committed: Mark = { lengths: new Map(), tracking: new Map() }
+
+  mark(): Mark {
+    return {
+      lengths: new Map([...this.#events].map(([name, { rows }]) => [name, rows.length])),
+      tracking: new Map([...this.#tracking].map(([name, positions]) => [name, new Map(positions)])),
+    }
+  }
+
+  commit(): void {
+    this.#committed = this.mark()
+  }
+
+  backTo(mark: Mark): void {
+    for (const [name, table] of this.#events) table.cutTo(mark.lengths.get(name) ?? 0)
+    this.#tracking = new Map([...mark.tracking].map(([name, positions]) => [name, new Map(positions)]))
+  }
+
+  /** Does all of `work`, or, where it throws, nothing. */
+  atomically<T>(work: () => T): T {
+    const mark = this.mark()
+    try {
+      return work()
+    } catch (error) {
+      this.backTo(mark)
+      throw error
+    }
+  }
+
+  /** Adds events; their ids, contiguous, in the same order. */
+  insertEvents(table: string, events: readonly StoredEvent[]): number[] {
+    const target = this.#table(table)
+    const recorded = target.rows.length
+    return events.map((event) => target.add(event, recorded))
+  }
+
+  selectEvents(
+    table: string,
+    originatorId: string,
+    options: SelectEventsOptions,
+    committedOnly: boolean,
+  ): StoredEvent[] {
+    const { gt = -Infinity, lte = Infinity, desc = false, limit } = options
+    const last = this.#last(table, committedOnly)
+    const found = [...(this.#table(table).streams.get(originatorId)?.values() ?? [])]
+      .filter(({ id, originatorVersion: version }) => id <= last && version > gt && version <= lte)
+      .sort((a, b) => (desc ? b.originatorVersion - a.originatorVersion : a.originatorVersion - b.originatorVersion))
+    return found.slice(0, limit).map(({ originatorId, originatorVersion, topic, state }) => ({
+      originatorId,
+      originatorVersion,
+      topic,
+      state: state.slice(),
+    }))
+  }
+
+  selectNotifications(table: string, options: SelectNotificationsOptions, committedOnly: boolean): Notification[] {
+    const { limit, topics = [], inclusiveOfStart = true } = options
+    const first = Math.max(1, (options.start ?? 1) + (inclusiveOfStart || options.start == null ? 0 : 1))
+    const last = Math.min(options.stop ?? Infinity, this.#last(table, committedOnly))
+    const found: Notification[] = []
+    // ids are 1, 2, 3, … here, so a position is an index
+    for (let id = first; id <= last && found.length < limit; id += 1) {
+      const row = this.#table(table).rows[id - 1] as Notification
+      if (topics.length === 0 || topics.includes(row.topic)) found.push({ ...row, state: row.state.slice() })
+    }
+    return found
+  }
+
+  maxNotificationId(table: string, committedOnly: boolean): number | null {
+    return this.#last(table, committedOnly) || null
+  }
+
+  insertTracking(table: string, { applicationName, notificationId }: Tracking): void {
+    const positions = this.#tracking.get(table) ?? new Map<string, number>()
+    const tracked = positions.get(applicationName) ?? 0
+    if (notificationId <= tracked) {
+      throw new IntegrityError(
+        `Tracking of ${JSON.stringify(applicationName)} is at ${tracked} already, so ${notificationId} can't be recorded`,
+      )
+    }
+    this.#tracking.set(table, positions.set(applicationName, notificationId))
+  }
+
+  maxTrackingId(table: string, applicationName: string, committedOnly: boolean): number | null {
+    const tables = committedOnly ? this.#committed.tracking : this.#tracking
+    return tables.get(table)?.get(applicationName) ?? null
+  }
+
+  #last(table: string, committedOnly: boolean): number {
+    return committedOnly ? (this.#committed.lengths.get(table) ?? 0) : this.#table(table).rows.length
+  }
+
+  #table(name: string): EventsTable {
+    let table = this.#events.get(name)
+    if (!table) this.#events.set(name, (table = new EventsTable()))
+    return table
+  }
+}
+
+class EventsTable {
+  readonly rows: Notification[] = []
+  readonly streams = new Map<string, Map<number, Notification>>()
+
+  /** @param recorded  How many events were there before the insert that this one is part of. */
+  add({ originatorId, originatorVersion, topic, state }: StoredEvent, recorded: number): number {
+    const stream = this.streams.get(originatorId) ?? new Map<number, Notification>()
+    if (stream.has(originatorVersion)) {
+      throw new RecordConflictError(
+        `Version ${originatorVersion} of ${JSON.stringify(originatorId)} is already recorded`,
+        originatorId,
+        originatorVersion,
+        lastVersion(stream, recorded),
+      )
+    }
+    const id = this.rows.length + 1
+    const row = { id, originatorId, originatorVersion, topic, state: Uint8Array.from(state) }
+    this.rows.push(row)
+    this.streams.set(originatorId, stream.set(originatorVersion, row))
+    return id
+  }
+
+  cutTo(length: number): void {
+    for (const { originatorId, originatorVersion } of this.rows.splice(length)) {
+      const stream = this.streams.get(originatorId)
+      stream?.delete(originatorVersion)
+      if (stream?.size === 0) this.streams.delete(originatorId)
+    }
+  }
+}
+
+/** The last of a stream's versions that was there before the insert; `undefined` where there was none. */
+function lastVersion(stream: ReadonlyMap<number, Notification>, recorded: number): number | undefined {
+  const before = [...stream.values()].filter(({ id }) => id <= recorded)
+  return before.length === 0 ? undefined : before.reduce((last, one) => Math.max(last, one.originatorVersion), 0)
+}

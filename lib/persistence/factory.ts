@@ -1,0 +1,143 @@
+import { InfrastructureFactoryError, ProgrammingError } from '../errors.js'
+import type { AnyDatastore } from './datastore.js'
+import { Environment, refuseUnbuilt, snakeCase } from './environment.js'
+import { Mapper } from './mapper.js'
+import type { AggregateRecorder, ApplicationRecorder, ProcessRecorder, TrackingRecorder } from './recorders.js'
+import { resolveTopic } from './topic-loader.js'
+import { JsonTranscoder, type Transcoder } from './transcoder.js'
+
+/** What a factory is made from: an environment, or a datastore with an environment beside it. */
+export interface FactoryOptions<D extends AnyDatastore = AnyDatastore> {
+  /** Wins over the environment. */
+  readonly datastore?: D | undefined
+  /** `Environment`, or plain variables. Default: none. */
+  readonly env?: Environment | Readonly<Record<string, unknown>> | undefined
+  /** The application's name: prefix of variables and tables. Default: none. */
+  readonly name?: string | undefined
+  /** Where relative topics start. Default: the current directory. */
+  readonly topicBase?: string | URL | undefined
+}
+
+/** How a recorder is made. */
+export interface RecorderMaking {
+  /** Whether it connects and creates its tables now, or at its first use. Default: true, now. */
+  readonly ready?: boolean | undefined
+}
+
+/**
+ * Makes an application's recorders, mapper and transcoder from its environment.
+ *
+ * @see Python eventsourcing, `InfrastructureFactory`.
+ */
+export abstract class Factory {
+  readonly env: Environment
+  readonly #topicBase: string | URL | undefined
+
+  constructor(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions = {}) {
+    const { env = {}, name, topicBase } = factoryOptions(source)
+    this.env = env instanceof Environment ? env : new Environment(name ?? '', env)
+    this.#topicBase = topicBase
+  }
+
+  /** Where the recorders keep their events. */
+  abstract readonly datastore: AnyDatastore
+  /** @param purpose  `snapshots` has no notification ids. */
+  abstract aggregateRecorder(purpose?: 'events' | 'snapshots', making?: RecorderMaking): Promise<AggregateRecorder>
+  abstract applicationRecorder(making?: RecorderMaking): Promise<ApplicationRecorder>
+  abstract trackingRecorder(making?: RecorderMaking): Promise<TrackingRecorder>
+  abstract processRecorder(making?: RecorderMaking): Promise<ProcessRecorder>
+  /** Closes what the factory opened; a datastore that it was given stays open. */
+  abstract close(): Promise<void>
+
+  /**
+   * Checks what can be checked without a database.
+   *
+   * @throws NotSupportedError  A variable asks for something that is not built yet.
+   * @throws ProgrammingError  A variable has a value that can't be.
+   */
+  check(): void {
+    refuseUnbuilt(this.env)
+    this.env.yes('CREATE_TABLE', true)
+    this.poolTimeoutMs()
+  }
+
+  /** `MAPPER_TOPIC`, or `Mapper`; with the transcoder. */
+  async mapper({ transcoder }: { transcoder?: Transcoder | undefined } = {}): Promise<Mapper> {
+    const topic = this.env.get('MAPPER_TOPIC')
+    const mapperClass = topic ? await resolveTopic<typeof Mapper>(topic as string, this.#topicBase) : Mapper
+    if (mapperClass !== Mapper && !(mapperClass.prototype instanceof Mapper)) {
+      throw new ProgrammingError('MAPPER_TOPIC must name a subclass of Mapper')
+    }
+    return new mapperClass({ transcoder: transcoder ?? (await this.transcoder()) })
+  }
+
+  /** `TRANSCODER_TOPIC`, a class or an object with `encode` and `decode`; or `JsonTranscoder`. */
+  async transcoder(): Promise<Transcoder> {
+    const topic = this.env.get('TRANSCODER_TOPIC')
+    if (!topic) return new JsonTranscoder()
+    const found = await resolveTopic<Transcoder | (new () => Transcoder)>(topic as string, this.#topicBase)
+    const transcoder = typeof found === 'function' ? new found() : found
+    if (typeof transcoder?.encode !== 'function' || typeof transcoder.decode !== 'function') {
+      throw new ProgrammingError('TRANSCODER_TOPIC must name a class or an object with encode and decode')
+    }
+    return transcoder
+  }
+
+  /** None: compression is not built yet, and `COMPRESSOR_TOPIC` is refused. */
+  async compressor(): Promise<undefined> {
+    refuseUnbuilt(this.env)
+  }
+
+  /** None: encryption is not built yet, and `CIPHER_KEY` and `CIPHER_TOPIC` are refused. */
+  async cipher(): Promise<undefined> {
+    refuseUnbuilt(this.env)
+  }
+
+  /** No: snapshots are not built yet, and `IS_SNAPSHOTTING_ENABLED` is refused. */
+  isSnapshottingEnabled(): boolean {
+    refuseUnbuilt(this.env)
+    return false
+  }
+
+  /** `<prefix>_events` and so on, the prefix being the name in snake case; other names where there is none. */
+  protected tableName(kind: 'events' | 'snapshots' | 'tracking'): string {
+    const prefix = snakeCase(this.env.name)
+    if (prefix) return `${prefix}_${kind}`
+    return kind === 'tracking' ? 'notification_tracking' : `stored_${kind}`
+  }
+
+  protected poolTimeoutMs(): number {
+    return this.env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000)
+  }
+}
+
+/**
+ * Finds the factory class that `PERSISTENCE_MODULE` names: such a class, or a module that exports exactly one.
+ *
+ * @throws TopicError  Nothing is there. @throws InfrastructureFactoryError  No factory, or several.
+ */
+export async function resolveFactoryClass(
+  topic: unknown,
+  topicBase?: string | URL,
+): Promise<new (options: FactoryOptions) => Factory> {
+  const found = await resolveTopic<unknown>(topic as string, topicBase)
+  if (isFactoryClass(found)) return found
+  const exported = typeof found === 'object' && found !== null ? Object.values(found).filter(isFactoryClass) : []
+  const [factoryClass] = new Set(exported)
+  if (factoryClass && new Set(exported).size === 1) return factoryClass
+  throw new InfrastructureFactoryError(
+    `PERSISTENCE_MODULE must name a factory class or a module that exports exactly one; ` +
+      `${typeof topic === 'string' ? JSON.stringify(topic) : 'what it names'} has ${exported.length}`,
+  )
+}
+
+function isFactoryClass(value: unknown): value is new (options: FactoryOptions) => Factory {
+  return typeof value === 'function' && value.prototype instanceof Factory
+}
+
+function factoryOptions(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions): FactoryOptions {
+  if (source instanceof Environment) return { env: source }
+  // variables are upper case, options are not
+  if ('datastore' in source || 'env' in source || 'name' in source || 'topicBase' in source) return source
+  return { env: source as Readonly<Record<string, unknown>> }
+}

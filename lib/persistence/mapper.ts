@@ -1,0 +1,158 @@
+import type { DomainEvent } from '../domain/event.js'
+import { findEvent } from '../domain/topics.js'
+import {
+  EventSourcingError,
+  MapperDeserialisationError,
+  ProgrammingError,
+  TopicError,
+  TranscodingNotRegisteredError,
+} from '../errors.js'
+import type { StoredEvent } from './stored-event.js'
+import { parseTimestamp, type Transcoder } from './transcoder.js'
+
+/**
+ * Turns domain events into stored events, and back. `MAPPER_TOPIC` may name a subclass.
+ *
+ * The state is the transcoder's encoding of `{ timestamp, data, metadata?, classVersion? }`, keys in this order:
+ * `timestamp` as ISO 8601 text in UTC with milliseconds, `metadata` only where there is some, `classVersion` only above
+ * 1. Id, version and topic are beside it, readable by the database.
+ *
+ * @see docs/decisions/0008-stored-layout.md: this layout is final.
+ */
+export class Mapper {
+  readonly #transcoder: Transcoder
+
+  constructor({ transcoder }: { readonly transcoder: Transcoder }) {
+    this.#transcoder = transcoder
+  }
+
+  /**
+   * The stored event: id, version and topic as given, the rest as bytes.
+   *
+   * @throws ProgrammingError  It has not the shape of a domain event; says what is wrong, never with what value.
+   * @throws TranscodingNotRegisteredError  A value of a type that the transcoder does not know; names topic and type.
+   */
+  toStoredEvent(event: DomainEvent): StoredEvent {
+    checkShape(event)
+    const { originatorId, originatorVersion, topic, timestamp, data, metadata } = event
+    const values: StoredValues = { timestamp: timestamp.toISOString(), data }
+    if (metadata !== undefined && Object.keys(metadata).length > 0) values.metadata = metadata
+    const classVersion = findEvent(topic)?.classVersion ?? 1
+    if (classVersion > 1) values.classVersion = classVersion
+    return { originatorId, originatorVersion, topic, state: this.#encode(values, event) }
+  }
+
+  /**
+   * The domain event, frozen: itself, its data and metadata with all plain objects and arrays in them.
+   *
+   * @throws TopicError  Nothing is registered for the topic.
+   * @throws MapperDeserialisationError  The state can't be read, or a newer version of the code wrote it. Names topic,
+   *   originator id and version; the cause is there only where it can't contain state.
+   */
+  toDomainEvent(stored: StoredEvent): DomainEvent {
+    const event = this.decode(stored)
+    freeze(event.data)
+    freeze(event.metadata)
+    return Object.freeze(event)
+  }
+
+  /** As `toDomainEvent`, but not frozen: for replay, where the caller owns it and nobody else sees it. */
+  decode(stored: StoredEvent): DomainEvent {
+    const { originatorId, originatorVersion } = stored
+    const definition = findEvent(stored.topic)
+    if (definition === undefined) {
+      throw new TopicError(
+        `Topic ${JSON.stringify(stored.topic)} of originator ${JSON.stringify(originatorId)} is not registered: import ` +
+          'the class of that aggregate or list it in `static aggregates` of the application, or, if it has been ' +
+          'renamed, use registerTopicAlias(old, new)',
+      )
+    }
+    const values = this.#decode(stored)
+    if (!isPlainObject(values)) refuse(stored, 'its state is no object')
+    const { timestamp, data, metadata = {}, classVersion } = values
+    const date = parseTimestamp(timestamp)
+    if (date === undefined) refuse(stored, 'its state has no valid timestamp')
+    if (!isPlainObject(data)) refuse(stored, 'its state has no data')
+    if (!isPlainObject(metadata)) refuse(stored, 'its metadata is no object')
+    if (classVersion !== undefined) checkClassVersion(stored, classVersion, definition.classVersion)
+    return { originatorId, originatorVersion, topic: definition.topic, timestamp: date, data, metadata }
+  }
+
+  // The two ends of the state: a stage that works on bytes goes after the transcoder here, and before it below.
+  #encode(values: StoredValues, { topic }: DomainEvent): Uint8Array {
+    try {
+      return this.#transcoder.encode(values)
+    } catch (error) {
+      if (!(error instanceof TranscodingNotRegisteredError)) throw error
+      throw new TranscodingNotRegisteredError(`${topic}: ${error.message}`, { cause: error })
+    }
+  }
+
+  #decode(stored: StoredEvent): unknown {
+    try {
+      return this.#transcoder.decode(stored.state)
+    } catch (error) {
+      // Ours say what is wrong without the state; others, of a user's transcoding or of the platform, may quote it.
+      if (error instanceof EventSourcingError) refuse(stored, error.message, error)
+      refuse(stored, `decoding it failed with ${error instanceof Error ? error.name : 'something that is no error'}`)
+    }
+  }
+}
+
+type StoredValues = {
+  timestamp: string
+  data: Record<string, unknown>
+  metadata?: Record<string, unknown>
+  classVersion?: number
+}
+
+// Events may come from users: what passes here can be read again.
+function checkShape(event: DomainEvent): void {
+  const fault = faultOf(event)
+  if (fault === undefined) return
+  const topic: unknown = (event as DomainEvent | null)?.topic
+  const name = typeof topic === 'string' ? ` ${JSON.stringify(topic)}` : ''
+  throw new ProgrammingError(`The domain event${name} can't be stored: ${fault}`)
+}
+
+function faultOf(event: DomainEvent): string | undefined {
+  if (typeof event !== 'object' || event === null) return 'it must be an object'
+  const { originatorId, originatorVersion, topic, timestamp, data, metadata } = event
+  if (typeof originatorId !== 'string' || originatorId === '') return 'originatorId must be text that is not empty'
+  if (!Number.isSafeInteger(originatorVersion) || originatorVersion < 1)
+    return 'originatorVersion must be an integer from 1'
+  if (typeof topic !== 'string' || topic === '') return 'topic must be text that is not empty'
+  if (!(timestamp instanceof Date) || Number.isNaN(timestamp.getTime())) return 'timestamp must be a valid Date'
+  if (!isPlainObject(data)) return 'data must be a plain object'
+  if (metadata !== undefined && !isPlainObject(metadata)) return 'metadata must be a plain object'
+  return undefined
+}
+
+function checkClassVersion(stored: StoredEvent, classVersion: unknown, known: number): void {
+  if (!Number.isSafeInteger(classVersion) || (classVersion as number) < 2) {
+    refuse(stored, 'its class version is no integer from 2')
+  }
+  if ((classVersion as number) > known) {
+    refuse(stored, `its class version is ${String(classVersion)}, this code knows ${known}: it is older than the event`)
+  }
+}
+
+function refuse({ topic, originatorId, originatorVersion }: StoredEvent, why: string, cause?: Error): never {
+  throw new MapperDeserialisationError(
+    `Event ${JSON.stringify(topic)} of originator ${JSON.stringify(originatorId)}, version ${originatorVersion}, can't ` +
+      `be read: ${why}`,
+    cause === undefined ? {} : { cause },
+  )
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+function freeze(value: unknown): void {
+  if (!Array.isArray(value) && !isPlainObject(value)) return
+  Object.freeze(value)
+  for (const item of Object.values(value)) freeze(item)
+}

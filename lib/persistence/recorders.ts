@@ -1,0 +1,100 @@
+import type { Notification, StoredEvent, Tracking } from './stored-event.js'
+import type { Transactional } from './transaction.js'
+
+/** Bounds within one stream, all by originator version (integers). */
+export interface SelectEventsOptions {
+  /** Only versions above this one. */
+  readonly gt?: number | undefined
+  /** Only versions up to and including this one. */
+  readonly lte?: number | undefined
+  /** Newest first. Default: false, oldest first. */
+  readonly desc?: boolean | undefined
+  /** At most this many events, from 0. Default: all. */
+  readonly limit?: number | undefined
+}
+
+/** Bounds within the order of all events, by notification id (integers). */
+export interface SelectNotificationsOptions {
+  /** The first id, inclusive unless `inclusiveOfStart` is false. Default: from the first. */
+  readonly start?: number | null | undefined
+  /** At most this many notifications are returned, from 0. */
+  readonly limit: number
+  /** The last id, inclusive. Default: no bound. */
+  readonly stop?: number | null | undefined
+  /** Only these topics, filtered in the database. `[]` and absent mean all. */
+  readonly topics?: readonly string[] | undefined
+  /** Whether `start` itself is included. Default: true. */
+  readonly inclusiveOfStart?: boolean | undefined
+}
+
+export interface WaitOptions {
+  /** Milliseconds until `WaitTimeoutError`. Default: 1000. */
+  readonly timeoutMs?: number | undefined
+  /** Ends the wait with `WaitInterruptedError`. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Records events, stream by stream. The first rung of the ladder: events of one originator.
+ *
+ * @see Python eventsourcing, `AggregateRecorder`: same contract.
+ */
+export interface AggregateRecorder extends Transactional {
+  /**
+   * Records events, all or none. Joins the current transaction, or is one of its own.
+   *
+   * @param events  One or more originators, in the order to be recorded. `[]` returns `[]`.
+   * @returns Notification ids, where the recorder gives any (see `ApplicationRecorder`); otherwise `[]`.
+   * @throws RecordConflictError  An (originator, version) is already recorded, or stands twice in `events`.
+   * @throws DataError  An id or topic that can't be stored: empty, with a NUL character or half a surrogate pair; a
+   *   version that is no integer from 0 up to 2^53 - 1.
+   * @throws OperationalError  The database (on SQLite: the writer) is not free within the pool timeout.
+   */
+  insertEvents(events: readonly StoredEvent[]): Promise<number[]>
+
+  /**
+   * One originator's events by version. An unknown originator has none.
+   *
+   * @throws ProgrammingError  A bound that is no integer, or a negative `limit`.
+   */
+  selectEvents(originatorId: string, options?: SelectEventsOptions): Promise<StoredEvent[]>
+}
+
+/** Records events and gives them one order. The second rung: all events, by notification id. */
+export interface ApplicationRecorder extends AggregateRecorder {
+  /** As `AggregateRecorder.insertEvents`. @returns Contiguous ids (integers from 1), same length and order as `events`. */
+  insertEvents(events: readonly StoredEvent[]): Promise<number[]>
+
+  /**
+   * Notifications by id, ascending. Once any reader has seen n, nothing at or below n appears later.
+   *
+   * @throws ProgrammingError  A bound that is no integer, or a negative `limit`.
+   */
+  selectNotifications(options: SelectNotificationsOptions): Promise<Notification[]>
+
+  /** The last id that a reader may see, under the same bound as `selectNotifications`; `null` when there is none. */
+  maxNotificationId(): Promise<number | null>
+}
+
+/** Records how far upstream applications were processed. Tracking only moves forward. */
+export interface TrackingRecorder extends Transactional {
+  /** @throws IntegrityError  The position is not above the recorded one. @throws DataError  A name or id that can't be stored. */
+  insertTracking(tracking: Tracking): Promise<void>
+  /** The recorded position of an upstream application; `null` when there is none. */
+  maxTrackingId(applicationName: string): Promise<number | null>
+  /** Whether that position has been reached. True for `null`. */
+  hasTrackingId(applicationName: string, notificationId: number | null): Promise<boolean>
+  /**
+   * Resolves once `hasTrackingId`, asked at once and then after 100, 200, 400, 800, 800, … ms.
+   *
+   * @throws WaitTimeoutError  Not reached within `timeoutMs`.
+   * @throws WaitInterruptedError  The signal was aborted, also beforehand.
+   */
+  wait(applicationName: string, notificationId: number | null, options?: WaitOptions): Promise<void>
+}
+
+/** All of it: events and the position they came from, in one transaction. The third rung. */
+export interface ProcessRecorder extends ApplicationRecorder, TrackingRecorder {
+  /** Records events and, if given, tracking: both or neither. `events` may be empty then. */
+  insertEvents(events: readonly StoredEvent[], options?: { tracking?: Tracking | undefined }): Promise<number[]>
+}

@@ -1,0 +1,107 @@
+import { InterfaceError, OperationalError } from '../errors.js'
+
+/**
+ * A fair queue for one thing at a time (a writer, a connection, the inside of a transaction).
+ *
+ * First come, first served. Every wait has a deadline, so that a wait for oneself ends in an error, not in silence.
+ */
+export class Turns {
+  #taken = false
+  #closed: Error | undefined
+  readonly #waiting: Waiter[] = []
+  readonly #what: string
+  readonly #timeoutMs: number
+
+  /** @param what  What is waited for, as it appears in errors: `the writer of school.db`. */
+  constructor(what: string, timeoutMs = 30_000) {
+    this.#what = what
+    this.#timeoutMs = timeoutMs
+  }
+
+  /** Takes the turn at once if it is free. */
+  tryTake(): boolean {
+    if (this.#closed) throw this.#closed
+    if (this.#taken) return false
+    this.#taken = true
+    return true
+  }
+
+  /**
+   * Waits for the turn. Who has it calls `giveBack`.
+   *
+   * @throws OperationalError  Not free within the timeout; retryable.
+   */
+  take(timeoutMs = this.#timeoutMs): Promise<void> | void {
+    if (this.tryTake()) return
+    return new Promise<void>((resolve, reject) => {
+      const waiter: Waiter = {
+        resolve,
+        reject,
+        timer: setTimeout(() => {
+          this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
+          reject(
+            new OperationalError(`Waited ${timeoutMs} ms for ${this.#what}, which was not free in that time`, {
+              retryable: true,
+            }),
+          )
+          // a timer can't be longer than this; 25 days are as good as for ever
+        }, Math.min(timeoutMs, 2 ** 31 - 1)),
+      }
+      this.#waiting.push(waiter)
+    })
+  }
+
+  /** Ends the turn; the next in line has it. */
+  giveBack(): void {
+    const next = this.#waiting.shift()
+    if (!next) {
+      this.#taken = false
+      return
+    }
+    clearTimeout(next.timer)
+    next.resolve()
+  }
+
+  /** Waits for the turn, works, and gives it back whatever happens. */
+  async during<T>(work: () => T | Promise<T>): Promise<T> {
+    const waiting = this.take()
+    if (waiting) await waiting
+    try {
+      return await work()
+    } finally {
+      this.giveBack()
+    }
+  }
+
+  /** Sends everybody away who waits now or comes later. Who has the turn keeps it. */
+  close(reason: Error = new InterfaceError(`Gone: ${this.#what}`)): void {
+    this.#closed = reason
+    for (const { reject, timer } of this.#waiting.splice(0)) {
+      clearTimeout(timer)
+      reject(reason)
+    }
+  }
+}
+
+const byKey = new Map<string, { turns: Turns; users: number }>()
+
+/** The turns that everybody with that key shares; without a key, turns of one's own. Who is done leaves. */
+export function sharedTurns(key: string | undefined, what: string): { turns: Turns; leave: () => void } {
+  if (key === undefined) return { turns: new Turns(what), leave: () => undefined }
+  const entry = byKey.get(key) ?? { turns: new Turns(what), users: 0 }
+  entry.users += 1
+  byKey.set(key, entry)
+  return {
+    turns: entry.turns,
+    leave: () => {
+      entry.users -= 1
+      if (entry.users === 0) byKey.delete(key)
+    },
+  }
+}
+
+interface Waiter {
+  readonly resolve: () => void
+  readonly reject: (error: Error) => void
+  readonly timer: NodeJS.Timeout
+}

@@ -1,0 +1,109 @@
+import type { Dialect, TableName } from '../drizzle/dialect.js'
+import { insertTrackingQuery, trackingConflict } from '../drizzle/statements.js'
+import { RecordConflictError } from '../errors.js'
+import type { StoredEvent } from '../persistence/stored-event.js'
+import type { SqliteConnection } from './drivers/connection.js'
+import { sqliteCode, translate } from './errors.js'
+import { checkedName, createTableStatements, quoted, versionKey } from './tables.js'
+
+// one statement for up to this many events; more are several statements in a savepoint
+const rowsPerStatement = 100
+
+/** What SQLite says differently. Everything is synchronous, so nothing comes between the statements of an append. */
+export const sqliteDialect: Dialect<SqliteConnection> = {
+  name: 'sqlite',
+  capabilities: { concurrentWriters: false, ownTables: true },
+
+  table: ({ kind, name }) => quoted(checkedName(name, kind)),
+  placeholder: () => '?',
+  inList: (column, placeholder) => `${column} IN (SELECT value FROM json_each(${placeholder}))`,
+  list: (values) => JSON.stringify(values),
+  translate,
+
+  hasTable(connection, { kind, name }) {
+    const needed = kind === 'events' ? [name, versionKey(name)] : [name]
+    const [row] = connection.rows('SELECT count(*) FROM sqlite_master WHERE name IN (SELECT value FROM json_each(?))', [
+      JSON.stringify(needed),
+    ])
+    return row?.[0] === needed.length
+  },
+
+  createTable(connection, table) {
+    connection.atomically(() => {
+      for (const statement of createTableStatements(table)) connection.change(statement, [])
+    })
+  },
+
+  append(connection, table, events, tracking) {
+    // a single INSERT is atomic by itself, and a refused one leaves a transaction that it is in as it was
+    if (!tracking && events.length <= rowsPerStatement) return insertEvents(connection, table, events)
+    return connection.atomically(() => {
+      if (tracking) {
+        const { text, parameters } = insertTrackingQuery(sqliteDialect, tracking.table, tracking.position)
+        if (connection.change(text, parameters) === 0) throw trackingConflict(tracking.position)
+      }
+      const ids: number[] = []
+      for (let start = 0; start < events.length; start += rowsPerStatement) {
+        ids.push(...insertEvents(connection, table, events.slice(start, start + rowsPerStatement)))
+      }
+      return ids
+    })
+  },
+}
+
+function insertEvents(connection: SqliteConnection, table: TableName, events: readonly StoredEvent[]): number[] {
+  const parameters: unknown[] = []
+  for (const { originatorId, originatorVersion, topic, state } of events) {
+    parameters.push(originatorId, originatorVersion, topic, state)
+  }
+  let last: number
+  try {
+    last = connection.insert(insertText(table, events.length), parameters)
+  } catch (error) {
+    throw versionConflict(connection, table, events, error) ?? error
+  }
+  if (table.kind === 'snapshots') return []
+  // AUTOINCREMENT and one writer: the rows of one statement have consecutive ids
+  return events.map((_, index) => last - events.length + 1 + index)
+}
+
+function insertText(table: TableName, rows: number): string {
+  return (
+    `INSERT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?)` +
+    ',(?,?,?,?)'.repeat(rows - 1)
+  )
+}
+
+/** The conflict that made an INSERT fail, if it was one: found in the table, not in the error's text. */
+function versionConflict(
+  connection: SqliteConnection,
+  table: TableName,
+  events: readonly StoredEvent[],
+  cause: unknown,
+): RecordConflictError | undefined {
+  const code = sqliteCode(cause)
+  if (code !== 'SQLITE_CONSTRAINT_UNIQUE' && code !== 'SQLITE_CONSTRAINT_PRIMARYKEY') return undefined
+  const seen = new Set<string>()
+  for (const { originatorId, originatorVersion } of events) {
+    const key = `${originatorVersion} ${originatorId}`
+    const [row] = connection.rows(
+      `SELECT max(originator_version), max(originator_version = ?) FROM ${sqliteDialect.table(table)} WHERE originator_id = ?`,
+      [originatorVersion, originatorId],
+    )
+    const [currentVersion, isStored] = row as [number | null, number | null]
+    if (isStored || seen.has(key)) {
+      const id = JSON.stringify(originatorId)
+      return new RecordConflictError(
+        isStored
+          ? `Version ${originatorVersion} of ${id} is already recorded; the last one is ${currentVersion}`
+          : `Version ${originatorVersion} of ${id} stands twice in one insert`,
+        originatorId,
+        originatorVersion,
+        currentVersion ?? undefined,
+        { cause, code, retryable: true },
+      )
+    }
+    seen.add(key)
+  }
+  return undefined
+}

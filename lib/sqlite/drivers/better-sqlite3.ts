@@ -1,0 +1,294 @@
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import type { DatastoreOfDriver, Driver } from '../../drizzle/dialect.js'
+import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError } from '../../errors.js'
+import type { Transaction, TransactionOptions, Unit } from '../../persistence/transaction.js'
+import { type Turns, sharedTurns } from '../../persistence/turns.js'
+import { isBusy, sqliteCode } from '../errors.js'
+import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
+import { type SqliteClient, SqliteConnection } from './connection.js'
+
+/** What a driver is made from. */
+export interface DriverOptions<Schema extends Record<string, unknown>> {
+  /** Absolute path or `:memory:`; or the client of the user's own Drizzle database. */
+  readonly source: { readonly file: string } | { readonly client: SqliteClient }
+  readonly handles: DrizzleHandles<Schema>
+  readonly poolTimeoutMs: number
+  readonly synchronous: 'full' | 'normal'
+}
+
+/**
+ * better-sqlite3: one writer connection, whose users take turns, and for files a second one that only reads.
+ *
+ * A database in memory, and one that the user gave, has one connection: there readers take turns with the writer.
+ * SQLite's own waiting for other processes' locks stops the event loop, so it is off, and waiting is ours.
+ */
+export class BetterSqlite3Driver<Schema extends Record<string, unknown>>
+  implements Driver<SqliteDatabase<Schema>, SqliteSession<Schema>, SqliteConnection>
+{
+  db: SqliteDatabase<Schema> | undefined
+  #writer!: SqliteConnection
+  #reader!: SqliteConnection
+  /** Whether calls are refused. */
+  #closed = false
+  /** Whether the connections are closed too. */
+  #released = false
+  readonly #options: DriverOptions<Schema>
+  readonly #turns: Turns
+  readonly #leaveTurns: () => void
+  #datastore: () => DatastoreOfDriver = () => {
+    throw new InterfaceError('The driver has no datastore yet')
+  }
+
+  constructor(options: DriverOptions<Schema>) {
+    this.#options = options
+    const { source } = options
+    const file = 'file' in source ? source.file : source.client.name
+    // two datastores on one file in this process wait in one fair line, instead of asking again and again
+    const { turns, leave } = sharedTurns(
+      file === ':memory:' || file === '' ? undefined : file,
+      file === ':memory:' ? 'the connection of the database in memory' : `the writer of ${file}`,
+    )
+    this.#turns = turns
+    this.#leaveTurns = leave
+    if ('client' in source) this.#use(new SqliteConnection(openClient(source.client)))
+  }
+
+  attach(datastore: DatastoreOfDriver): void {
+    this.#datastore = () => datastore
+  }
+
+  async open(): Promise<void> {
+    const { source, synchronous } = this.#options
+    if ('client' in source) {
+      openClient(source.client)
+      return
+    }
+    const { file } = source
+    const Database = await loadDriver()
+    const writer = new SqliteConnection(connect(Database, file, {}))
+    try {
+      if (file === ':memory:') return this.#use(writer)
+      await this.#patiently(() => {
+        writer.client.pragma('journal_mode = WAL')
+        // the driver is built to be less than durable in WAL mode
+        writer.client.pragma(`synchronous = ${synchronous}`)
+      })
+      this.#use(writer, new SqliteConnection(connect(Database, file, { readonly: true, fileMustExist: true })))
+    } catch (error) {
+      writer.client.close()
+      throw error
+    }
+  }
+
+  readonly begin = async (
+    transaction: Transaction<SqliteSession<Schema>, SqliteConnection>,
+    { accessMode }: TransactionOptions,
+  ): Promise<Unit<SqliteSession<Schema>, SqliteConnection>> => {
+    if (accessMode === 'read only') {
+      throw new NotSupportedError('accessMode "read only" is not supported on SQLite; commit: false is')
+    }
+    await this.#takeTurn()
+    try {
+      await this.#patiently(() => {
+        this.#writer.begin()
+      })
+    } catch (error) {
+      this.#turns.giveBack()
+      throw error
+    }
+    return this.#unit(transaction)
+  }
+
+  async read<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
+    if (this.#reader === this.#writer) return this.write(work)
+    this.#requireOpen()
+    return this.#patiently(() => work(this.#reader))
+  }
+
+  async write<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
+    await this.#takeTurn()
+    try {
+      return await this.#patiently(() => {
+        this.#writer.requireNoTransaction()
+        return work(this.#writer)
+      })
+    } finally {
+      this.#turns.giveBack()
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#released) return
+    this.#closed = true
+    await this.#turns.take(this.#options.poolTimeoutMs)
+    this.#released = true
+    try {
+      if ('client' in this.#options.source || !this.#writer) return
+      if (this.#reader !== this.#writer) this.#reader.client.close()
+      this.#writer.client.close()
+    } finally {
+      this.#turns.giveBack()
+      this.#leaveTurns()
+    }
+  }
+
+  #use(writer: SqliteConnection, reader = writer): void {
+    this.#writer = writer
+    this.#reader = reader
+    this.db = this.#options.handles.database({
+      reader,
+      run: async (isRead, work) => {
+        const waits = !isRead || reader === writer
+        if (waits && this.#datastore().current()) {
+          throw new ProgrammingError(
+            "datastore.db waits for the writer, which this transaction has: use the transaction's session here",
+          )
+        }
+        return isRead ? this.read(work) : this.write(work)
+      },
+      transaction: (work) => this.#datastore().transaction(work),
+    })
+  }
+
+  /** The outermost transaction: it has the writer until it ends. */
+  #unit(
+    transaction: Transaction<SqliteSession<Schema>, SqliteConnection>,
+  ): Unit<SqliteSession<Schema>, SqliteConnection> {
+    const writer = this.#writer
+    return {
+      session: this.#options.handles.session(writer, transaction),
+      connection: writer,
+      commit: async () => {
+        await this.#patiently(() => {
+          writer.commit()
+        })
+        this.#turns.giveBack()
+      },
+      rollback: () => {
+        try {
+          writer.rollback()
+        } finally {
+          this.#turns.giveBack()
+        }
+      },
+      nest: (nested) => this.#savepoint(nested, 1),
+    }
+  }
+
+  #savepoint(
+    transaction: Transaction<SqliteSession<Schema>, SqliteConnection>,
+    depth: number,
+  ): Unit<SqliteSession<Schema>, SqliteConnection> {
+    const writer = this.#writer
+    const name = `nested_${depth}`
+    writer.savepoint(name)
+    return {
+      session: this.#options.handles.session(writer, transaction),
+      connection: writer,
+      commit: () => {
+        writer.release(name)
+      },
+      rollback: () => {
+        writer.rollbackTo(name)
+      },
+      nest: (nested) => this.#savepoint(nested, depth + 1),
+    }
+  }
+
+  async #takeTurn(): Promise<void> {
+    this.#requireOpen()
+    const waiting = this.#turns.take(this.#options.poolTimeoutMs)
+    if (!waiting) return
+    await waiting
+    if (!this.#closed) return
+    this.#turns.giveBack()
+    this.#requireOpen()
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw new InterfaceError('The datastore is closed')
+  }
+
+  /** Does it again while another process holds a lock, with pauses that leave the event loop free, until the timeout. */
+  async #patiently<T>(work: () => T | Promise<T>): Promise<T> {
+    const deadline = performance.now() + this.#options.poolTimeoutMs
+    for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 32)) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!isBusy(error)) throw error
+        if (performance.now() + pauseMs > deadline) {
+          throw new OperationalError(
+            `The database was busy for ${this.#options.poolTimeoutMs} ms: another process or connection holds a lock`,
+            { cause: error, code: sqliteCode(error), retryable: true },
+          )
+        }
+      }
+      // unequal pauses: processes that wait for the same lock don't ask in step
+      await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.5 + Math.random())))
+    }
+  }
+}
+
+function openClient(client: SqliteClient): SqliteClient {
+  if (client.open) return client
+  throw new InterfaceError('The database given to sqlite() is closed')
+}
+
+type DatabaseClass = new (
+  file: string,
+  options: { timeout: number; readonly?: boolean; fileMustExist?: boolean },
+) => SqliteClient
+
+function connect(
+  Database: DatabaseClass,
+  file: string,
+  options: { readonly?: boolean; fileMustExist?: boolean },
+): SqliteClient {
+  // the driver has a TypeError without a code for this
+  if (file !== ':memory:' && !existsSync(dirname(file))) {
+    throw new OperationalError(`The directory of the database file ${file} does not exist: create it first`, {
+      code: 'SQLITE_CANTOPEN',
+    })
+  }
+  try {
+    return new Database(file, { ...options, timeout: 0 })
+  } catch (error) {
+    if (sqliteCode(error)) throw error
+    throw new InterfaceError(
+      'better-sqlite3 is installed, but its native part does not load: npm rebuild better-sqlite3 (npm 12 asks for ' +
+        'npm install-scripts approve better-sqlite3 first)',
+      { cause: error },
+    )
+  }
+}
+
+/**
+ * Loads better-sqlite3, after a look at its version: the wrong one ends the process without a word.
+ *
+ * @throws InterfaceError  It is not installed, or is one that this Node can't run; says what to install.
+ */
+async function loadDriver(): Promise<DatabaseClass> {
+  let version: string
+  try {
+    version = (createRequire(import.meta.url)('better-sqlite3/package.json') as { version: string }).version
+  } catch (error) {
+    throw new InterfaceError('SQLite needs the package better-sqlite3: npm install better-sqlite3@12', { cause: error })
+  }
+  // 13 uses Node-API 10; on a Node with less, opening a database is a segmentation fault
+  if (Number.parseInt(version) >= 13 && Number(process.versions.napi) < 10) {
+    throw new InterfaceError(
+      `better-sqlite3 ${version} needs Node 22.14 or newer, and this is ${process.version}: npm install better-sqlite3@12`,
+    )
+  }
+  return (await import('better-sqlite3')).default as unknown as DatabaseClass
+}
+
+/** Takes the client out of the user's Drizzle database. @throws ProgrammingError  It is none of better-sqlite3's. */
+export function clientOf(db: { readonly $client?: unknown }): SqliteClient {
+  const client = db.$client as SqliteClient | undefined
+  if (typeof client?.prepare === 'function' && typeof client.pragma === 'function') return client
+  throw new ProgrammingError('sqlite() takes a Drizzle database of better-sqlite3; this one has no such client')
+}

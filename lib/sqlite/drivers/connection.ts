@@ -1,0 +1,165 @@
+import type { Connection } from '../../drizzle/dialect.js'
+import { InterfaceError, OperationalError } from '../../errors.js'
+import { markDriverError, sqliteCode } from '../errors.js'
+
+/**
+ * What we use of a better-sqlite3 database.
+ *
+ * @see https://github.com/WiseLibs/better-sqlite3/blob/master/docs/api.md
+ */
+export interface SqliteClient {
+  readonly name: string
+  readonly open: boolean
+  readonly inTransaction: boolean
+  prepare(sql: string): SqliteStatement
+  pragma(text: string, options?: { simple: boolean }): unknown
+  close(): unknown
+}
+
+/** What we use of a better-sqlite3 statement. */
+export interface SqliteStatement {
+  /** Whether it returns rows. */
+  readonly reader: boolean
+  /** Whether it changes nothing. */
+  readonly readonly: boolean
+  run(...parameters: unknown[]): { changes: number; lastInsertRowid: number | bigint }
+  all(...parameters: unknown[]): unknown[]
+  get(...parameters: unknown[]): unknown
+  raw(on: boolean): unknown
+}
+
+/** How many statements a connection keeps prepared. */
+const preparedAtMost = 200
+
+/** One better-sqlite3 connection with its prepared statements, and its transaction if one is open. Synchronous throughout. */
+export class SqliteConnection implements Connection {
+  readonly client: SqliteClient
+  readonly #prepared = new Map<string, SqliteStatement>()
+  /** Whether a transaction of ours is open. SQLite may have ended it by itself: on a full disk, by ON CONFLICT ROLLBACK. */
+  #began = false
+
+  /** How long the client itself waits for locks, in ms. Ours never do; a user's may, and keeps that for its user. */
+  readonly #ownWaitMs: number
+
+  constructor(client: SqliteClient) {
+    this.client = client
+    this.#ownWaitMs = this.driven(() => client.pragma('busy_timeout', { simple: true })) as number
+  }
+
+  rows(sql: string, parameters: readonly unknown[]): unknown[][] {
+    this.requireTransactionAlive()
+    return this.#called(() => this.#statement(sql).all(...parameters) as unknown[][])
+  }
+
+  change(sql: string, parameters: readonly unknown[]): number {
+    this.requireTransactionAlive()
+    return this.#called(() => this.#statement(sql).run(...parameters).changes)
+  }
+
+  /** Runs an INSERT; the last row's id. */
+  insert(sql: string, parameters: readonly unknown[]): number {
+    this.requireTransactionAlive()
+    return this.#called(() => Number(this.#statement(sql).run(...parameters).lastInsertRowid))
+  }
+
+  begin(): void {
+    this.requireNoTransaction()
+    this.#run('BEGIN IMMEDIATE')
+    this.#began = true
+  }
+
+  commit(): void {
+    this.requireTransactionAlive()
+    this.#run('COMMIT')
+    this.#began = false
+  }
+
+  rollback(): void {
+    this.#began = false
+    if (this.client.inTransaction) this.#run('ROLLBACK')
+  }
+
+  savepoint(name: string): void {
+    this.requireTransactionAlive()
+    this.#run(`SAVEPOINT ${name}`)
+  }
+
+  release(name: string): void {
+    this.requireTransactionAlive()
+    this.#run(`RELEASE ${name}`)
+  }
+
+  rollbackTo(name: string): void {
+    if (!this.client.inTransaction) return
+    this.#run(`ROLLBACK TO ${name}`)
+    this.#run(`RELEASE ${name}`)
+  }
+
+  /** Does all of `work`, which is synchronous, or nothing: in a savepoint if a transaction is open, else in one of its own. */
+  atomically<T>(work: () => T): T {
+    const own = !this.#began
+    if (own) this.begin()
+    else this.savepoint('ours')
+    try {
+      const result = work()
+      if (own) this.commit()
+      else this.release('ours')
+      return result
+    } catch (error) {
+      if (own) this.rollback()
+      else this.rollbackTo('ours')
+      throw error
+    }
+  }
+
+  /** @throws InterfaceError  The connection is in a transaction that is not ours: what we write would be its. */
+  requireNoTransaction(): void {
+    if (!this.client.inTransaction) return
+    throw new InterfaceError(
+      'The database given is in a transaction that was begun on it directly: use datastore.transaction() instead',
+    )
+  }
+
+  /** @throws OperationalError  SQLite has rolled our transaction back by itself; a statement now would stand alone. */
+  requireTransactionAlive(): void {
+    if (!this.#began || this.client.inTransaction) return
+    throw new OperationalError('SQLite has rolled the transaction back after an error inside it')
+  }
+
+  /** Calls the driver; what it throws without a code is marked as the driver's. */
+  driven<T>(call: () => T): T {
+    try {
+      return call()
+    } catch (error) {
+      throw sqliteCode(error) ? error : markDriverError(error)
+    }
+  }
+
+  #run(sql: string): void {
+    this.#called(() => this.#statement(sql).run())
+  }
+
+  /** Calls the driver with SQLite's own waiting off: it stops the event loop. The waiting is done by who called us. */
+  #called<T>(call: () => T): T {
+    if (this.#ownWaitMs === 0) return this.driven(call)
+    this.client.pragma('busy_timeout = 0')
+    try {
+      return this.driven(call)
+    } finally {
+      this.client.pragma(`busy_timeout = ${this.#ownWaitMs}`)
+    }
+  }
+
+  #statement(sql: string): SqliteStatement {
+    let statement = this.#prepared.get(sql)
+    if (statement) return statement
+    statement = this.client.prepare(sql)
+    if (statement.reader) statement.raw(true)
+    if (this.#prepared.size >= preparedAtMost) {
+      const [oldest] = this.#prepared.keys()
+      if (oldest !== undefined) this.#prepared.delete(oldest)
+    }
+    this.#prepared.set(sql, statement)
+    return statement
+  }
+}

@@ -1,0 +1,328 @@
+import { createTableRelationsHelpers, extractTablesRelationalConfig, type ExtractTablesWithRelations } from 'drizzle-orm'
+import { BetterSQLiteSession, BetterSQLiteTransaction } from 'drizzle-orm/better-sqlite3/session'
+import { BaseSQLiteDatabase, SQLitePreparedQuery, SQLiteSession, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
+import { ProgrammingError } from '../errors.js'
+import { requireAutoflush } from '../persistence/session.js'
+import type { SessionExtras, Transaction } from '../persistence/transaction.js'
+import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
+
+/*
+ * The one place that knows Drizzle's internals: how a database object is put together over a client, so that each
+ * transaction has a handle of its own, which stops working when the transaction ends.
+ */
+
+/** What a statement that changes rows gives. */
+export interface RunResult {
+  readonly changes: number
+  readonly lastInsertRowid: number | bigint
+}
+
+/** `datastore.db`: a Drizzle database for use outside transactions; awaited, since writes take their turn. */
+export type SqliteDatabase<Schema extends Record<string, unknown>> = BaseSQLiteDatabase<'async', RunResult, Schema>
+
+/** How `datastore.db` reaches the connections. */
+export interface OutsideOptions {
+  /** Where queries that only read go. */
+  readonly reader: SqliteConnection
+  /** Runs a query: one that only reads beside the writer where that can be, others in turn. */
+  readonly run: <T>(isRead: boolean, work: (connection: SqliteConnection) => T) => Promise<T>
+  readonly transaction: (work: (session: unknown) => unknown) => Promise<unknown>
+}
+
+/** How statements are logged; Drizzle's own interface. */
+export interface QueryLogger {
+  logQuery(query: string, params: unknown[]): void
+}
+
+/** What Drizzle needs to know of the user's database. */
+export interface DrizzleConfiguration<Schema extends Record<string, unknown>> {
+  /** The user's tables and relations, for `session.query` and for the types. */
+  readonly schema?: Schema | undefined
+  readonly logger?: QueryLogger | undefined
+  readonly casing?: 'snake_case' | 'camelCase' | undefined
+}
+
+/** Makes Drizzle database objects over our connections. */
+export class DrizzleHandles<Schema extends Record<string, unknown>> {
+  readonly #dialect: SQLiteSyncDialect
+  readonly #schema: RelationalSchema | undefined
+  readonly #logger: QueryLogger | undefined
+
+  private constructor(dialect: SQLiteSyncDialect, schema: RelationalSchema | undefined, logger: QueryLogger | undefined) {
+    this.#dialect = dialect
+    this.#schema = schema
+    this.#logger = logger
+  }
+
+  /** From what the user configured. */
+  static configured<S extends Record<string, unknown>>({
+    schema,
+    logger,
+    casing,
+  }: DrizzleConfiguration<S>): DrizzleHandles<S> {
+    const relational = schema && extractTablesRelationalConfig(schema, createTableRelationsHelpers)
+    return new DrizzleHandles<S>(
+      new SQLiteSyncDialect({ casing }),
+      relational && {
+        fullSchema: schema,
+        schema: relational.tables as RelationalSchema['schema'],
+        tableNamesMap: relational.tableNamesMap,
+      },
+      logger,
+    )
+  }
+
+  /** From the user's own Drizzle database: its schema, casing and logger. */
+  static like<S extends Record<string, unknown>>(db: unknown): DrizzleHandles<S> {
+    const { dialect, session, _ } = db as {
+      dialect: SQLiteSyncDialect
+      session: { logger?: QueryLogger }
+      _: { schema?: RelationalSchema['schema']; fullSchema: RelationalSchema['fullSchema']; tableNamesMap: Record<string, string> }
+    }
+    const schema = _.schema && { fullSchema: _.fullSchema, schema: _.schema, tableNamesMap: _.tableNamesMap }
+    return new DrizzleHandles<S>(dialect, schema, session.logger)
+  }
+
+  /** The handle of one transaction. */
+  session(connection: SqliteConnection, transaction: AnyTransaction): SqliteSession<Schema> {
+    const client = new GuardedClient(connection, transaction)
+    return new SqliteSession<Schema>(this.#dialect, this.#sync(client), this.#schema, transaction)
+  }
+
+  /** The handle for use outside transactions. */
+  database({ reader, run, transaction }: OutsideOptions): SqliteDatabase<Schema> {
+    const outside = new OutsideSession(this.#dialect, {
+      run,
+      transaction,
+      isRead: (sql) => {
+        refuseTransactionControl(sql)
+        return reader.driven(() => reader.client.prepare(sql)).readonly
+      },
+      on: ({ client, driven }) =>
+        this.#sync({ prepare: (sql: string) => driven(() => client.prepare(sql)) }),
+    })
+    return new BaseSQLiteDatabase('async', this.#dialect as never, outside as never, this.#schema as never)
+  }
+
+  #sync(client: { prepare(sql: string): unknown }): SyncSession {
+    const logger = this.#logger
+    return new BetterSQLiteSession(client as never, this.#dialect, this.#schema, logger ? { logger } : {})
+  }
+}
+
+/**
+ * The session of a transaction: a Drizzle database bound to it, with the user's schema.
+ *
+ * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
+ * Its `transaction(work)` is the datastore's: a savepoint, for asynchronous work too.
+ */
+export class SqliteSession<Schema extends Record<string, unknown> = Record<string, never>>
+  extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>>
+  implements SessionExtras
+{
+  readonly #transaction: AnyTransaction
+
+  constructor(
+    dialect: SQLiteSyncDialect,
+    session: SyncSession,
+    schema: RelationalSchema | undefined,
+    transaction: AnyTransaction,
+  ) {
+    super('sync', dialect, session as never, schema as never)
+    this.#transaction = transaction
+    // the base class has Drizzle's synchronous one, whose type also fits asynchronous work
+    this.transaction = ((work: (session: unknown) => unknown) => transaction.nested(work)) as never
+  }
+
+  afterCommit(fn: () => unknown): void {
+    this.#transaction.afterCommit(fn)
+  }
+
+  get autoflush(): boolean {
+    return true
+  }
+
+  set autoflush(on: boolean) {
+    requireAutoflush(on)
+  }
+
+  noAutoflush(): never {
+    return requireAutoflush(false) as never
+  }
+
+  // Drizzle wraps what these four throw; a session that has ended answers by itself
+
+  override run(...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['run']>) {
+    this.#transaction.requireStatement()
+    return super.run(query)
+  }
+
+  override all<T = unknown>(...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['all']>) {
+    this.#transaction.requireStatement()
+    return super.all<T>(query)
+  }
+
+  override get<T = unknown>(...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['get']>) {
+    this.#transaction.requireStatement()
+    return super.get<T>(query)
+  }
+
+  override values<T extends unknown[] = unknown[]>(
+    ...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['values']>
+  ) {
+    this.#transaction.requireStatement()
+    return super.values<T>(query)
+  }
+}
+
+type AnyTransaction = Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'afterCommit' | 'nested'>
+
+type SyncSession = BetterSQLiteSession<Record<string, unknown>, Record<string, never>>
+
+interface RelationalSchema {
+  readonly fullSchema: Record<string, unknown>
+  readonly schema: Record<string, never>
+  readonly tableNamesMap: Record<string, string>
+}
+
+/** What Drizzle's session takes for the client: each statement asks first whether its transaction is still open. */
+class GuardedClient {
+  readonly #connection: SqliteConnection
+  readonly #transaction: AnyTransaction
+
+  constructor(connection: SqliteConnection, transaction: AnyTransaction) {
+    this.#connection = connection
+    this.#transaction = transaction
+  }
+
+  prepare(sql: string): GuardedStatement {
+    this.check()
+    refuseTransactionControl(sql)
+    return new GuardedStatement(this, this.driven(() => this.#connection.client.prepare(sql)))
+  }
+
+  check(): void {
+    this.#transaction.requireStatement()
+    this.#connection.requireTransactionAlive()
+  }
+
+  driven<T>(call: () => T): T {
+    return this.#connection.driven(call)
+  }
+}
+
+class GuardedStatement {
+  readonly #client: GuardedClient
+  readonly #statement: SqliteStatement
+
+  constructor(client: GuardedClient, statement: SqliteStatement) {
+    this.#client = client
+    this.#statement = statement
+  }
+
+  run(...parameters: unknown[]) {
+    this.#client.check()
+    return this.#client.driven(() => this.#statement.run(...parameters))
+  }
+
+  all(...parameters: unknown[]) {
+    return this.#rows(false).all(...parameters)
+  }
+
+  get(...parameters: unknown[]) {
+    return this.#rows(false).get(...parameters)
+  }
+
+  raw() {
+    return this.#rows(true)
+  }
+
+  #rows(raw: boolean) {
+    const [client, statement] = [this.#client, this.#statement]
+    const set = () => {
+      client.check()
+      if (statement.reader) statement.raw(raw)
+    }
+    return {
+      all(...parameters: unknown[]) {
+        set()
+        return client.driven(() => statement.all(...parameters))
+      },
+      get(...parameters: unknown[]) {
+        set()
+        return client.driven(() => statement.get(...parameters))
+      },
+    }
+  }
+}
+
+interface Outside extends Omit<OutsideOptions, 'reader'> {
+  isRead(sql: string): boolean
+  on(connection: SqliteConnection): SyncSession
+}
+
+/** Drizzle's session of `datastore.db`: asynchronous, because a write waits for its turn. */
+class OutsideSession extends SQLiteSession<'async', RunResult, Record<string, unknown>, Record<string, never>> {
+  readonly #outside: Outside
+
+  constructor(dialect: SQLiteSyncDialect, outside: Outside) {
+    super(dialect as never)
+    this.#outside = outside
+  }
+
+  prepareQuery(...[query, ...how]: Parameters<SyncSession['prepareQuery']>) {
+    const outside = this.#outside
+    const executed = (method: 'run' | 'all' | 'get' | 'values') => async (placeholders?: Record<string, unknown>) =>
+      outside.run(outside.isRead(query.sql), (connection) =>
+        outside.on(connection).prepareQuery(query, ...how)[method](placeholders),
+      )
+    return new OutsideQuery(query as never, how[1] as never, {
+      run: executed('run'),
+      all: executed('all'),
+      get: executed('get'),
+      values: executed('values'),
+    }) as never
+  }
+
+  override transaction(work: (session: never) => unknown): never {
+    return this.#outside.transaction(work as (session: unknown) => unknown) as never
+  }
+}
+
+type Executed = (placeholders?: Record<string, unknown>) => Promise<unknown>
+
+class OutsideQuery extends SQLitePreparedQuery<never> {
+  readonly #executed: Record<'run' | 'all' | 'get' | 'values', Executed>
+
+  constructor(query: never, method: never, executed: Record<'run' | 'all' | 'get' | 'values', Executed>) {
+    super('async', method, query)
+    this.#executed = executed
+  }
+
+  override run(placeholders?: Record<string, unknown>): never {
+    return this.#executed.run(placeholders) as never
+  }
+
+  override all(placeholders?: Record<string, unknown>): never {
+    return this.#executed.all(placeholders) as never
+  }
+
+  override get(placeholders?: Record<string, unknown>): never {
+    return this.#executed.get(placeholders) as never
+  }
+
+  override values(placeholders?: Record<string, unknown>): never {
+    return this.#executed.values(placeholders) as never
+  }
+
+  isResponseInArrayMode(): boolean {
+    return false
+  }
+}
+
+/** @throws ProgrammingError  The statement begins or ends a transaction, which is ours to do. */
+function refuseTransactionControl(sql: string): void {
+  const word = /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*([a-z]+)/i.exec(sql)?.[1]?.toLowerCase()
+  if (word === undefined || !['begin', 'commit', 'end', 'rollback', 'savepoint', 'release'].includes(word)) return
+  throw new ProgrammingError(`${word.toUpperCase()} is not for statements of one's own: use transaction(), nested or not`)
+}

@@ -1,0 +1,103 @@
+import { blob, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import { ProgrammingError } from '../errors.js'
+import type { TableKind, TableName } from '../drizzle/dialect.js'
+
+/** What the table functions take. */
+export interface TableOptions<Name extends string = string> {
+  /** The table's name: `training_school_events` for an application called TrainingSchool. */
+  readonly name: Name
+}
+
+/**
+ * The table of an application's events, for a schema file of drizzle-kit and for typed queries.
+ *
+ * The same table that is created where it is missing (`CREATE_TABLE`). State is a blob: JSON in UTF-8.
+ */
+export function eventsTable<Name extends string>({ name }: TableOptions<Name>) {
+  return sqliteTable(
+    checkedName(name, 'events'),
+    {
+      // AUTOINCREMENT: a number is never given twice, also after the last rows were deleted
+      notificationId: integer('notification_id').primaryKey({ autoIncrement: true }),
+      originatorId: text('originator_id').notNull(),
+      originatorVersion: integer('originator_version').notNull(),
+      topic: text('topic').notNull(),
+      state: blob('state', { mode: 'buffer' }).notNull(),
+    },
+    (table) => [uniqueIndex(versionKey(name)).on(table.originatorId, table.originatorVersion)],
+  )
+}
+
+/** The table of an application's snapshots; as `eventsTable`. */
+export function snapshotsTable<Name extends string>({ name }: TableOptions<Name>) {
+  return sqliteTable(
+    checkedName(name, 'snapshots'),
+    {
+      originatorId: text('originator_id').notNull(),
+      originatorVersion: integer('originator_version').notNull(),
+      topic: text('topic').notNull(),
+      state: blob('state', { mode: 'buffer' }).notNull(),
+    },
+    (table) => [primaryKey({ columns: [table.originatorId, table.originatorVersion] })],
+  )
+}
+
+/** The table of how far upstream applications were processed; as `eventsTable`. */
+export function trackingTable<Name extends string>({ name }: TableOptions<Name>) {
+  return sqliteTable(checkedName(name, 'tracking'), {
+    applicationName: text('application_name').primaryKey().notNull(),
+    notificationId: integer('notification_id').notNull(),
+  })
+}
+
+/** The statements that create a table where it is missing: the same catalogue as the functions above give. */
+export function createTableStatements({ kind, name }: TableName): string[] {
+  const table = quoted(checkedName(name, kind))
+  const streamColumns =
+    'originator_id text NOT NULL, originator_version integer NOT NULL, topic text NOT NULL, state blob NOT NULL'
+  switch (kind) {
+    case 'events':
+      return [
+        `CREATE TABLE IF NOT EXISTS ${table} (notification_id integer PRIMARY KEY AUTOINCREMENT NOT NULL, ${streamColumns})`,
+        `CREATE UNIQUE INDEX IF NOT EXISTS ${quoted(versionKey(name))} ON ${table} (originator_id, originator_version)`,
+      ]
+    case 'snapshots':
+      return [
+        `CREATE TABLE IF NOT EXISTS ${table} (${streamColumns}, PRIMARY KEY (originator_id, originator_version))`,
+      ]
+    case 'tracking':
+      return [
+        `CREATE TABLE IF NOT EXISTS ${table} (application_name text PRIMARY KEY NOT NULL, notification_id integer NOT NULL)`,
+      ]
+  }
+}
+
+/** The name of the unique index that makes a version of an originator exist once. */
+export function versionKey(name: string): string {
+  return `${name}_version_key`
+}
+
+/** An identifier as it stands in statements. */
+export function quoted(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`
+}
+
+/**
+ * Checks a table's name. 63 bytes is PostgreSQL's limit; kept here too, so that an application can move there.
+ *
+ * @throws ProgrammingError  Empty, too long (for a table of events: its index, whose name is longer), with a NUL
+ *   character, or beginning with `sqlite_`.
+ */
+export function checkedName<Name extends string>(name: Name, kind: TableKind): Name {
+  if (typeof name !== 'string' || name === '' || name.includes('\0') || /^sqlite_/i.test(name)) {
+    throw new ProgrammingError('A table name is non-empty text without NUL characters, not beginning with sqlite_')
+  }
+  const longest = kind === 'events' ? versionKey(name) : name
+  if (Buffer.byteLength(longest) > 63) {
+    throw new ProgrammingError(
+      `Identifier too long: ${JSON.stringify(longest)} has ${Buffer.byteLength(longest)} bytes of at most 63; ` +
+        `give the application a shorter name (option name, or static applicationName)`,
+    )
+  }
+  return name
+}

@@ -1,0 +1,38 @@
+import type { Backend } from '../support/backend.js'
+import { casesOf } from '../support/cases.js'
+import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
+import { applicationRecorderSuite } from './application-recorder.suite.js'
+import { nestedTransactionsSuite } from './nested-transactions.suite.js'
+import { orderSuite } from './order.suite.js'
+import { ownTablesSuite } from './own-tables.suite.js'
+import { recorderModelSuite } from './recorder-model.suite.js'
+import { trackingRecorderSuite } from './tracking-recorder.suite.js'
+import { transactionsSuite } from './transactions.suite.js'
+
+/**
+ * Defines every conformance suite on that backend.
+ *
+ * `BACKENDS=memory,sqlite-file` runs only those; any other is left out, and says so.
+ */
+export function runEveryConformanceSuite(backend: Backend): void {
+  const chosen = process.env.BACKENDS?.split(',').map((name) => name.trim())
+  if (chosen && !chosen.includes(backend.name)) {
+    console.log(`  ${backend.name}: not in BACKENDS, so its suites are left out`)
+    return
+  }
+  describe(backend.name, () => {
+    const define = casesOf(backend)
+    for (const suite of suites) suite(define, backend)
+  })
+}
+
+const suites = [
+  aggregateRecorderSuite,
+  applicationRecorderSuite,
+  trackingRecorderSuite,
+  recorderModelSuite,
+  transactionsSuite,
+  nestedTransactionsSuite,
+  ownTablesSuite,
+  orderSuite,
+]
