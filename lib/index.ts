@@ -4,7 +4,6 @@ import * as memory from './memory/index.js'
 export * from './application/application.js'
 export * from './application/notification-log.js'
 export * from './application/repository.js'
-export type { AnySession, SessionOf } from './application/session.js'
 export { Aggregate } from './domain/aggregate.js'
 export { aggregate, event } from './domain/decorators.js'
 export type { DomainEvent } from './domain/event.js'
@@ -21,7 +20,14 @@ export { Mapper } from './persistence/mapper.js'
 export type * from './persistence/recorders.js'
 export type * from './persistence/stored-event.js'
 export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
-export type { SessionExtras, Transactional, TransactionHandle, TransactionOptions } from './persistence/transaction.js'
+export type { AnySession } from './persistence/session.js'
+export type {
+  SessionExtras,
+  SessionOf,
+  Transactional,
+  TransactionHandle,
+  TransactionOptions,
+} from './persistence/transaction.js'
 export { JsonTranscoder, type Transcoder, type Transcoding } from './persistence/transcoder.js'
 
 // the two names that PERSISTENCE_MODULE knows by itself; the second loads drizzle-orm when it is first used

@@ -8,13 +8,13 @@ import { Environment } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
+import type { AnySession } from '../persistence/session.js'
 import type { Recording } from '../persistence/stored-event.js'
-import { PassesTransactionsOn, type Transactional } from '../persistence/transaction.js'
+import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transaction.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { NotificationLog } from './notification-log.js'
 import { type AggregateClass, Repository } from './repository.js'
-import type { AnySession, SessionOf } from './session.js'
 
 /** What an application is constructed with. */
 export interface ApplicationOptions {

@@ -55,10 +55,9 @@ export class NotificationLog {
    * @param options.limit  Default: the section size, which is also the most.
    * @throws ProgrammingError  `limit` is above the section size, or a bound is no integer.
    */
-  async select({
-    limit = this.sectionSize,
-    ...bounds
-  }: Partial<SelectNotificationsOptions> = {}): Promise<Notification[]> {
+  async select({ limit = this.sectionSize, ...bounds }: Partial<SelectNotificationsOptions> = {}): Promise<
+    Notification[]
+  > {
     if (limit > this.sectionSize) {
       throw new ProgrammingError(`Requested limit ${limit} greater than section size ${this.sectionSize}`)
     }
@@ -67,7 +66,7 @@ export class NotificationLog {
 
   /** All notifications from `start` (default: the first) to the last there is when the reader gets there. */
   async *read({ start = 1 }: { start?: number | undefined } = {}): AsyncGenerator<Notification, void, undefined> {
-    for (let next = start; ; ) {
+    for (let next = start; ;) {
       const items = await this.#recorder.selectNotifications({ start: next, limit: this.sectionSize })
       yield* items
       const last = items.at(-1)

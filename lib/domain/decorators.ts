@@ -76,8 +76,8 @@ export function aggregate<const Names extends readonly string[] = never>(
 /** What `event` returns: a decorator for a method whose parameters fit the names, and the `created` of `aggregate`. */
 export interface EventDecorator<Names extends readonly string[]> {
   <Method extends AnyMethod>(
-    method: Method & Fitting<Parameters<Method>, Names>,
-    context: ClassMethodDecoratorContext,
+    method: Method,
+    context: ClassMethodDecoratorContext & Fitting<Parameters<Method>, Names>,
   ): Method
   <Method extends AnyMethod>(
     target: object,
@@ -89,7 +89,8 @@ export interface EventDecorator<Names extends readonly string[]> {
 /** What `aggregate` returns: a decorator for a class whose constructor fits its created event. */
 export type AggregateDecorator<Names extends readonly string[]> = <Class extends { readonly prototype: Aggregate }>(
   target: Class & FittingClass<Class, Names>,
-  context?: ClassDecoratorContext,
+  // Not `ClassDecoratorContext`, which refuses a private constructor.
+  context?: { readonly kind: 'class' },
 ) => Class
 
 // `any`: parameters of any type fit nothing else, `never` and `unknown` included, without losing their inference.
@@ -238,12 +239,14 @@ function createByConstructor(
   args: readonly unknown[],
 ): Aggregate {
   const data = signature.toData(args, `Event '${definition.name}.${created.name}'`)
-  const { createId = randomUUID } = definition.aggregateClass as { createId?: unknown }
-  if (typeof createId !== 'function') {
-    throw new ProgrammingError(`static createId of '${definition.name}' must be a function that returns an id`)
-  }
-  const id: unknown = Reflect.apply(createId, definition.aggregateClass, createId === randomUUID ? [] : args)
-  return createNew(definition, created.name, data, id)
+  return createNew(definition, created.name, data, newId(definition, args))
+}
+
+function newId({ name, aggregateClass }: Definition, args: readonly unknown[]): unknown {
+  const { createId } = aggregateClass as { createId?: unknown }
+  if (createId === undefined) return randomUUID()
+  if (typeof createId === 'function') return Reflect.apply(createId, aggregateClass, args)
+  throw new ProgrammingError(`static createId of '${name}' must be a function that returns an id`)
 }
 
 function checkClass(name: string, target: unknown): asserts target is AggregateClass {

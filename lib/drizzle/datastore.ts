@@ -1,6 +1,7 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { AnyDatastore, Capabilities } from '../persistence/datastore.js'
 import type { FactoryOptions } from '../persistence/factory.js'
+import type { AnySession } from '../persistence/session.js'
 import { PassesTransactionsOn, type Transaction, Transactions } from '../persistence/transaction.js'
 import type { Connection, Dialect, Driver } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
@@ -18,7 +19,7 @@ export interface DatastoreParts<Db, Session, C extends Connection> {
  *
  * Made by `sqlite(…)` or `postgres(…)`; connects at its first use, or by `ready()`.
  */
-export class Datastore<Db = unknown, Session = unknown, C extends Connection = Connection>
+export class Datastore<Db = unknown, Session = AnySession, C extends Connection = Connection>
   extends PassesTransactionsOn<Session>
   implements AnyDatastore<Session>
 {
@@ -60,6 +61,11 @@ export class Datastore<Db = unknown, Session = unknown, C extends Connection = C
     const { db } = this.#driver
     if (!db) throw new InterfaceError('The datastore is not connected yet: await datastore.ready() before using .db')
     return db
+  }
+
+  /** Whether `close()` was called. */
+  get isClosed(): boolean {
+    return this.#closing !== undefined
   }
 
   /** Connects, if that has not happened. A failed attempt is tried again by the next call. */

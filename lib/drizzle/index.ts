@@ -1,5 +1,5 @@
-import { sqliteOpener } from '../sqlite/index.js'
-import { postgresOpener } from '../postgres/index.js'
+import { postgresOpener } from '../postgres/datastore.js'
+import { sqliteOpener } from '../sqlite/datastore.js'
 import { registerOpener } from './shared-datastores.js'
 
 export { Datastore } from './datastore.js'

@@ -8,6 +8,7 @@ import type {
   TrackingRecorder,
   WaitOptions,
 } from '../persistence/recorders.js'
+import type { AnySession } from '../persistence/session.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
 import { PassesTransactionsOn } from '../persistence/transaction.js'
 import { waitForTracking } from '../persistence/wait.js'
@@ -22,7 +23,7 @@ export interface RecorderOptions {
 }
 
 /** Tables of one datastore, created when first needed, and the datastore's transactions. */
-class DrizzleRecorder extends PassesTransactionsOn<unknown> {
+class DrizzleRecorder extends PassesTransactionsOn<AnySession> {
   #isThere: boolean
   #creating: Promise<void> | undefined
 
@@ -147,9 +148,7 @@ export class DrizzleTrackingRecorder extends DrizzleRecorder implements Tracking
 
   async insertTracking(tracking: Tracking): Promise<void> {
     checkTracking(tracking)
-    await this.write((connection) =>
-      statements.insertTracking(connection, this.datastore.sql, this.tracking, tracking),
-    )
+    await this.write((connection) => statements.insertTracking(connection, this.datastore.sql, this.tracking, tracking))
   }
 
   async maxTrackingId(applicationName: string): Promise<number | null> {

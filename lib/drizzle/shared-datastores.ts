@@ -30,17 +30,21 @@ export function registerOpener(opener: DatastoreOpener): void {
 export function sharedDatastore(env: Environment): Datastore {
   const url = env.text('DRIZZLE_URL')
   if (!url) {
-    throw new ProgrammingError(`${env.variable('DRIZZLE_URL')} is not set: it says where the database is, as ${forms()}`)
+    throw new ProgrammingError(
+      `${env.variable('DRIZZLE_URL')} is not set: it says where the database is, as ${forms()}`,
+    )
   }
   const opener = openers.find((candidate) => candidate.accepts(url))
-  if (!opener) throw new ProgrammingError(`The form of ${env.variable('DRIZZLE_URL')} is not known; accepted: ${forms()}`)
+  if (!opener)
+    throw new ProgrammingError(`The form of ${env.variable('DRIZZLE_URL')} is not known; accepted: ${forms()}`)
   const options = {
     poolTimeoutMs: env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000),
     poolSize: env.integer('DRIZZLE_POOL_SIZE', 10, 1),
   }
   const urlKey = opener.key(url)
   const key = urlKey && JSON.stringify([urlKey, env.text('DRIZZLE_SCHEMA') ?? null, options])
-  const datastore = (key && shared.get(key)) || opener.open(url, options)
+  const known = key === undefined ? undefined : shared.get(key)
+  const datastore = known && !known.isClosed ? known : opener.open(url, options)
   if (key) shared.set(key, datastore)
   users.set(datastore, (users.get(datastore) ?? 0) + 1)
   return datastore

@@ -76,7 +76,11 @@ export async function maxTrackingId(
 }
 
 /** The guarded upsert of a position: it changes no row where the position recorded is not below. */
-export function insertTrackingQuery(dialect: Dialect, table: TableName, { applicationName, notificationId }: Tracking): Query {
+export function insertTrackingQuery(
+  dialect: Dialect,
+  table: TableName,
+  { applicationName, notificationId }: Tracking,
+): Query {
   const query = new Query(dialect)
   // read, compare and write in one statement: two workers can't both record one position
   query.text =

@@ -1,3 +1,8 @@
-export * from './datastore.js'
-export * from './factory.js'
-export * from './recorders.js'
+export { MemoryDatastore, type MemorySession } from './datastore.js'
+export { MemoryFactory } from './factory.js'
+export {
+  MemoryAggregateRecorder,
+  MemoryApplicationRecorder,
+  MemoryProcessRecorder,
+  MemoryTrackingRecorder,
+} from './recorders.js'

@@ -120,7 +120,7 @@ export async function resolveFactoryClass(
   topic: unknown,
   topicBase?: string | URL,
 ): Promise<new (options: FactoryOptions) => Factory> {
-  const found = await resolveTopic<unknown>(topic as string, topicBase)
+  const found = await resolveTopic<unknown>(topic, topicBase)
   if (isFactoryClass(found)) return found
   const exported = typeof found === 'object' && found !== null ? Object.values(found).filter(isFactoryClass) : []
   const [factoryClass] = new Set(exported)

@@ -48,6 +48,9 @@ export interface Transactional<Session = unknown> {
   onRollback?(fn: () => void): void
 }
 
+/** The session that a datastore's transactions give. */
+export type SessionOf<D> = D extends Transactional<infer Session> ? Session : never
+
 /** Passes `transaction()` on to whatever opens the transactions. */
 export abstract class PassesTransactionsOn<Session> implements Transactional<Session> {
   /** Who opens them. */

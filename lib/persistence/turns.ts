@@ -37,15 +37,18 @@ export class Turns {
       const waiter: Waiter = {
         resolve,
         reject,
-        timer: setTimeout(() => {
-          this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
-          reject(
-            new OperationalError(`Waited ${timeoutMs} ms for ${this.#what}, which was not free in that time`, {
-              retryable: true,
-            }),
-          )
-          // a timer can't be longer than this; 25 days are as good as for ever
-        }, Math.min(timeoutMs, 2 ** 31 - 1)),
+        timer: setTimeout(
+          () => {
+            this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
+            reject(
+              new OperationalError(`Waited ${timeoutMs} ms for ${this.#what}, which was not free in that time`, {
+                retryable: true,
+              }),
+            )
+            // a timer can't be longer than this; 25 days are as good as for ever
+          },
+          Math.min(timeoutMs, 2 ** 31 - 1),
+        ),
       }
       this.#waiting.push(waiter)
     })

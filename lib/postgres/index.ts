@@ -1,21 +1,18 @@
-import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
-import { NotSupportedError } from '../errors.js'
+import { notBuilt } from './datastore.js'
 
-/** A datastore on PostgreSQL: not built yet. @throws NotSupportedError  Always. */
-export function postgres(): never {
-  throw notBuilt('postgres()')
+export { postgres } from './datastore.js'
+
+/** The table of an application's events: not built yet. @throws NotSupportedError  Always. */
+export function eventsTable(): never {
+  throw notBuilt('eventsTable()')
 }
 
-/** How environments will open datastores on PostgreSQL: their URLs are known, and refused. */
-export const postgresOpener: DatastoreOpener = {
-  forms: [],
-  accepts: (url) => /^postgres(ql)?(\+[a-z0-9_]+)?:/i.test(url),
-  key: () => undefined,
-  open: () => {
-    throw notBuilt('A postgres:// URL')
-  },
+/** The table of an application's snapshots: not built yet. @throws NotSupportedError  Always. */
+export function snapshotsTable(): never {
+  throw notBuilt('snapshotsTable()')
 }
 
-function notBuilt(what: string): NotSupportedError {
-  return new NotSupportedError(`${what} is not supported yet: PostgreSQL follows; use SQLite, for example sqlite:school.db`)
+/** The table of how far upstream applications were processed: not built yet. @throws NotSupportedError  Always. */
+export function trackingTable(): never {
+  throw notBuilt('trackingTable()')
 }

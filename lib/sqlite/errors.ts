@@ -60,7 +60,10 @@ function fromCode(code: string, cause: Error): EventSourcingError {
 }
 
 interface Meaning {
-  readonly make: new (message: string, details: { cause: unknown; code: string; retryable: boolean }) => EventSourcingError
+  readonly make: new (
+    message: string,
+    details: { cause: unknown; code: string; retryable: boolean },
+  ) => EventSourcingError
   readonly says: string
   readonly retryable?: boolean
 }

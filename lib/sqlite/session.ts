@@ -1,4 +1,8 @@
-import { createTableRelationsHelpers, extractTablesRelationalConfig, type ExtractTablesWithRelations } from 'drizzle-orm'
+import {
+  createTableRelationsHelpers,
+  extractTablesRelationalConfig,
+  type ExtractTablesWithRelations,
+} from 'drizzle-orm'
 import { BetterSQLiteSession, BetterSQLiteTransaction } from 'drizzle-orm/better-sqlite3/session'
 import { BaseSQLiteDatabase, SQLitePreparedQuery, SQLiteSession, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
 import { ProgrammingError } from '../errors.js'
@@ -48,7 +52,11 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   readonly #schema: RelationalSchema | undefined
   readonly #logger: QueryLogger | undefined
 
-  private constructor(dialect: SQLiteSyncDialect, schema: RelationalSchema | undefined, logger: QueryLogger | undefined) {
+  private constructor(
+    dialect: SQLiteSyncDialect,
+    schema: RelationalSchema | undefined,
+    logger: QueryLogger | undefined,
+  ) {
     this.#dialect = dialect
     this.#schema = schema
     this.#logger = logger
@@ -77,7 +85,11 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     const { dialect, session, _ } = db as {
       dialect: SQLiteSyncDialect
       session: { logger?: QueryLogger }
-      _: { schema?: RelationalSchema['schema']; fullSchema: RelationalSchema['fullSchema']; tableNamesMap: Record<string, string> }
+      _: {
+        schema?: RelationalSchema['schema']
+        fullSchema: RelationalSchema['fullSchema']
+        tableNamesMap: Record<string, string>
+      }
     }
     const schema = _.schema && { fullSchema: _.fullSchema, schema: _.schema, tableNamesMap: _.tableNamesMap }
     return new DrizzleHandles<S>(dialect, schema, session.logger)
@@ -98,8 +110,7 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
         refuseTransactionControl(sql)
         return reader.driven(() => reader.client.prepare(sql)).readonly
       },
-      on: ({ client, driven }) =>
-        this.#sync({ prepare: (sql: string) => driven(() => client.prepare(sql)) }),
+      on: ({ client, driven }) => this.#sync({ prepare: (sql: string) => driven(() => client.prepare(sql)) }),
     })
     return new BaseSQLiteDatabase('async', this.#dialect as never, outside as never, this.#schema as never)
   }
@@ -175,7 +186,8 @@ export class SqliteSession<Schema extends Record<string, unknown> = Record<strin
   }
 }
 
-type AnyTransaction = Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'afterCommit' | 'nested'>
+type AnyTransaction =
+  Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'afterCommit' | 'nested'>
 
 type SyncSession = BetterSQLiteSession<Record<string, unknown>, Record<string, never>>
 
@@ -198,7 +210,10 @@ class GuardedClient {
   prepare(sql: string): GuardedStatement {
     this.check()
     refuseTransactionControl(sql)
-    return new GuardedStatement(this, this.driven(() => this.#connection.client.prepare(sql)))
+    return new GuardedStatement(
+      this,
+      this.driven(() => this.#connection.client.prepare(sql)),
+    )
   }
 
   check(): void {
@@ -274,7 +289,10 @@ class OutsideSession extends SQLiteSession<'async', RunResult, Record<string, un
     const outside = this.#outside
     const executed = (method: 'run' | 'all' | 'get' | 'values') => async (placeholders?: Record<string, unknown>) =>
       outside.run(outside.isRead(query.sql), (connection) =>
-        outside.on(connection).prepareQuery(query, ...how)[method](placeholders),
+        outside
+          .on(connection)
+          .prepareQuery(query, ...how)
+          [method](placeholders),
       )
     return new OutsideQuery(query as never, how[1] as never, {
       run: executed('run'),
@@ -324,5 +342,7 @@ class OutsideQuery extends SQLitePreparedQuery<never> {
 function refuseTransactionControl(sql: string): void {
   const word = /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*([a-z]+)/i.exec(sql)?.[1]?.toLowerCase()
   if (word === undefined || !['begin', 'commit', 'end', 'rollback', 'savepoint', 'release'].includes(word)) return
-  throw new ProgrammingError(`${word.toUpperCase()} is not for statements of one's own: use transaction(), nested or not`)
+  throw new ProgrammingError(
+    `${word.toUpperCase()} is not for statements of one's own: use transaction(), nested or not`,
+  )
 }

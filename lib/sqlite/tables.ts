@@ -62,9 +62,7 @@ export function createTableStatements({ kind, name }: TableName): string[] {
         `CREATE UNIQUE INDEX IF NOT EXISTS ${quoted(versionKey(name))} ON ${table} (originator_id, originator_version)`,
       ]
     case 'snapshots':
-      return [
-        `CREATE TABLE IF NOT EXISTS ${table} (${streamColumns}, PRIMARY KEY (originator_id, originator_version))`,
-      ]
+      return [`CREATE TABLE IF NOT EXISTS ${table} (${streamColumns}, PRIMARY KEY (originator_id, originator_version))`]
     case 'tracking':
       return [
         `CREATE TABLE IF NOT EXISTS ${table} (application_name text PRIMARY KEY NOT NULL, notification_id integer NOT NULL)`,

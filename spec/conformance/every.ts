@@ -2,6 +2,7 @@ import type { Backend } from '../support/backend.js'
 import { casesOf } from '../support/cases.js'
 import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
+import { applicationSuite } from './application.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
 import { ownTablesSuite } from './own-tables.suite.js'
@@ -15,8 +16,10 @@ import { transactionsSuite } from './transactions.suite.js'
  * `BACKENDS=memory,sqlite-file` runs only those; any other is left out, and says so.
  */
 export function runEveryConformanceSuite(backend: Backend): void {
-  const chosen = process.env.BACKENDS?.split(',').map((name) => name.trim())
-  if (chosen && !chosen.includes(backend.name)) {
+  const chosen = process.env.BACKENDS?.split(',')
+    .map((name) => name.trim())
+    .filter(Boolean)
+  if (chosen?.length && !chosen.includes(backend.name)) {
     console.log(`  ${backend.name}: not in BACKENDS, so its suites are left out`)
     return
   }
@@ -35,4 +38,5 @@ const suites = [
   nestedTransactionsSuite,
   ownTablesSuite,
   orderSuite,
+  applicationSuite,
 ]

@@ -8,6 +8,7 @@ import {
   ProgrammingError,
   RecordConflictError,
 } from '../../lib/errors.js'
+import type { ProcessRecorder } from '../../lib/persistence/recorders.js'
 import type { TransactionOptions } from '../../lib/persistence/transaction.js'
 import type { Backend } from '../support/backend.js'
 import type { DefineCase } from '../support/cases.js'
@@ -15,7 +16,7 @@ import { gate } from '../support/gate.js'
 import { random } from '../support/random.js'
 import { failure, rejection } from '../support/rejection.js'
 import { extrasOf } from '../support/sessions.js'
-import { freshId, storedEvent, storedEvents, versions } from '../support/stored-events.js'
+import { storedEvent, storedEvents, versions } from '../support/stored-events.js'
 
 /** What `transaction()` promises, on events. Own tables and nesting have suites of their own. */
 export function transactionsSuite(define: DefineCase, backend: Backend): void {
@@ -775,10 +776,10 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
 
   describe('tables made inside a transaction', () => {
     define('are forgotten if it rolls back: the next call makes them again', async ({ factory, datastore }) => {
-      const name = `School ${freshId()}`
-      const recorder = await factory(name).processRecorder()
+      let recorder!: ProcessRecorder
       await rejection(
         datastore.transaction(async () => {
+          recorder = await factory('Late School').processRecorder()
           await recorder.insertEvents([storedEvent('dog', 1)])
           await recorder.insertTracking({ applicationName: 'upstream', notificationId: 1 })
           throw new RangeError('undo')
@@ -793,10 +794,11 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
     })
 
     define('are forgotten with a savepoint too', async ({ factory, datastore }) => {
-      const recorder = await factory(`School ${freshId()}`).applicationRecorder()
+      let recorder!: ProcessRecorder
       await datastore.transaction(async () => {
         await rejection(
           datastore.transaction(async () => {
+            recorder = await factory('Late School').processRecorder()
             await recorder.insertEvents([storedEvent('dog', 1)])
             throw new RangeError('undo')
           }),
@@ -805,12 +807,38 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
         await recorder.insertEvents([storedEvent('dog', 1)])
       })
       expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1])
+      expect(await recorder.maxTrackingId('upstream')).to.equal(null)
     })
 
-    define('can be read inside commit: false although they are not there yet', async ({ factory, datastore }) => {
-      const recorder = await factory(`School ${freshId()}`).applicationRecorder()
-      const seen = await datastore.transaction(() => recorder.selectNotifications({ limit: 1 }), { commit: false })
-      expect(seen).to.deep.equal([])
+    define('are forgotten by every recorder that used them', async ({ factory, datastore }) => {
+      let recorders: ProcessRecorder[] = []
+      await rejection(
+        datastore.transaction(async () => {
+          recorders = [await factory('Late School').processRecorder(), await factory('Late School').processRecorder()]
+          for (const [i, recorder] of recorders.entries()) await recorder.insertEvents([storedEvent('dog', i + 1)])
+          throw new RangeError('undo')
+        }),
+        RangeError,
+      )
+      for (const [i, recorder] of recorders.entries()) await recorder.insertEvents([storedEvent('dog', i + 1)])
+      expect(versions(await recorders[0]!.selectEvents('dog'))).to.deep.equal([1, 2])
+    })
+
+    define('are not needed to read inside commit: false', async ({ factory, datastore }) => {
+      let recorder!: ProcessRecorder
+      const seen = await datastore.transaction(
+        async () => {
+          recorder = await factory('Late School').processRecorder()
+          return [
+            await recorder.selectNotifications({ limit: 1 }),
+            await recorder.selectEvents('dog'),
+            await recorder.maxNotificationId(),
+            await recorder.maxTrackingId('upstream'),
+          ]
+        },
+        { commit: false },
+      )
+      expect(seen).to.deep.equal([[], [], null, null])
       await recorder.insertEvents([storedEvent('dog', 1)])
       expect(await recorder.maxNotificationId()).to.equal(1)
     })

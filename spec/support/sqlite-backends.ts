@@ -17,7 +17,7 @@ export const owners = sqliteTable('owners', { name: text('name').primaryKey() })
 export const schema = { owners }
 
 /** Creates that table, by hand as a migration would. */
-export const createOwners = sql.raw('CREATE TABLE owners (name text PRIMARY KEY NOT NULL)')
+export const createOwners = 'CREATE TABLE owners (name text PRIMARY KEY NOT NULL)'
 
 /** A file in WAL mode: a writer, and readers beside it. */
 export const sqliteFile: Backend = {

@@ -11,7 +11,7 @@ export const owners = sqliteTable('owners', {
 
 /** What one can do at the training school: commands and queries, each in the words of the trade. */
 export class TrainingSchool extends Application {
-  static override readonly applicationName = 'TrainingSchool'
+  static readonly applicationName = 'TrainingSchool'
 
   async register(name: string): Promise<void> {
     await this.save(new Dog(name))

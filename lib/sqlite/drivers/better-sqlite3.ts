@@ -24,9 +24,11 @@ export interface DriverOptions<Schema extends Record<string, unknown>> {
  * A database in memory, and one that the user gave, has one connection: there readers take turns with the writer.
  * SQLite's own waiting for other processes' locks stops the event loop, so it is off, and waiting is ours.
  */
-export class BetterSqlite3Driver<Schema extends Record<string, unknown>>
-  implements Driver<SqliteDatabase<Schema>, SqliteSession<Schema>, SqliteConnection>
-{
+export class BetterSqlite3Driver<Schema extends Record<string, unknown>> implements Driver<
+  SqliteDatabase<Schema>,
+  SqliteSession<Schema>,
+  SqliteConnection
+> {
   db: SqliteDatabase<Schema> | undefined
   #writer!: SqliteConnection
   #reader!: SqliteConnection
@@ -283,7 +285,7 @@ async function loadDriver(): Promise<DatabaseClass> {
       `better-sqlite3 ${version} needs Node 22.14 or newer, and this is ${process.version}: npm install better-sqlite3@12`,
     )
   }
-  return (await import('better-sqlite3')).default as unknown as DatabaseClass
+  return (await import('better-sqlite3')).default
 }
 
 /** Takes the client out of the user's Drizzle database. @throws ProgrammingError  It is none of better-sqlite3's. */

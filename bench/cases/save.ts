@@ -1,0 +1,90 @@
+import { randomUUID } from 'node:crypto'
+import { Databases, newDogRows, stateOf } from '../databases.js'
+import { addTrickTo, Dog, newDog, registered, storedDogs, trickAdded } from '../domain.js'
+import type { Case, Contest, Place } from '../harness.js'
+import { foldDog, selectDog } from '../raw-dog.js'
+
+/** Saving, and what leads to it. */
+export const saveCases: readonly Omit<Case, 'place'>[] = [
+  { name: 'save 1 event', unit: 'saves', open: saveOne },
+  { name: 'save 1 event, 32 callers at a time', unit: 'saves', units: 32, open: saveByManyCallers },
+  { name: 'save 10 events', unit: 'saves', open: (place) => saveSeveral(place, 10) },
+  { name: 'save 100 events', unit: 'saves', open: (place) => saveSeveral(place, 100) },
+  { name: 'load 10 events or more, decide, save 1', unit: 'commands', open: loadDecideSave },
+]
+
+async function saveOne(place: Place): Promise<Contest> {
+  const databases = await Databases.open(place)
+  const { app } = databases
+  const raw = databases.raw()
+  return databases.contest({
+    raws: [
+      {
+        name: 'prepared INSERT',
+        operation: () => raw.insert([randomUUID(), 1, 'Dog.Registered', stateOf(registered)]),
+      },
+    ],
+    ours: { name: 'app.save', operation: () => app.save(newDog()) },
+  })
+}
+
+async function saveByManyCallers(place: Place): Promise<Contest> {
+  const databases = await Databases.open(place)
+  const { app } = databases
+  const raw = databases.raw()
+  const callers = Array.from({ length: 32 })
+  return databases.contest({
+    raws: [
+      {
+        name: 'prepared INSERT, one after the other',
+        operation() {
+          for (const _ of callers) raw.insert([randomUUID(), 1, 'Dog.Registered', stateOf(registered)])
+        },
+      },
+    ],
+    ours: { name: 'app.save', operation: () => Promise.all(callers.map(() => app.save(newDog()))) },
+  })
+}
+
+async function saveSeveral(place: Place, events: number): Promise<Contest> {
+  const databases = await Databases.open(place)
+  const { app } = databases
+  const [looping, atOnce] = [databases.raw(), databases.raw()]
+  return databases.contest({
+    raws: [
+      { name: 'prepared INSERTs in a transaction', operation: () => looping.insertInLoop(newDogRows(events)) },
+      { name: 'one prepared INSERT of all rows', operation: () => atOnce.insertAtOnce(newDogRows(events)) },
+    ],
+    ours: { name: 'app.save', operation: () => app.save(newDog(events)) },
+  })
+}
+
+async function loadDecideSave(place: Place): Promise<Contest> {
+  const dogs = 500
+  const stored = storedDogs(dogs, 10)
+  const ids = stored.filter(({ originatorVersion }) => originatorVersion === 1).map(({ originatorId }) => originatorId)
+  const databases = await Databases.open(place, stored)
+  const { app } = databases
+  const raw = databases.raw()
+  const select = raw.query(selectDog.blob)
+  return databases.contest({
+    raws: [
+      {
+        name: 'prepared SELECT and INSERT',
+        operation(turn) {
+          const id = ids[turn % dogs]!
+          const { version } = foldDog(select.all(id))
+          raw.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
+        },
+      },
+    ],
+    ours: {
+      name: 'repository.get, app.save',
+      async operation(turn) {
+        const dog = await app.repository.get(Dog, ids[turn % dogs]!)
+        addTrickTo(dog)
+        await app.save(dog)
+      },
+    },
+  })
+}

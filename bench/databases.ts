@@ -1,0 +1,184 @@
+import Database, { type Database as Client, type Statement } from 'better-sqlite3'
+import { sql } from 'drizzle-orm'
+import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
+import { Application, type ApplicationRecorder, type StoredEvent } from 'eventsourcing-drizzle'
+import { sqlite, type SqliteDatastore } from 'eventsourcing-drizzle/sqlite'
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { trickAdded, registered } from './domain.js'
+import type { Contest, Place, Side } from './harness.js'
+
+/** A table of the user's own. */
+export const owners = sqliteTable('owners', {
+  id: integer().primaryKey({ autoIncrement: true }),
+  name: text().notNull(),
+  dog: text().notNull(),
+})
+
+/** The databases of one contest: ours, and one for each raw side, with the same tables, pragmas and events. */
+export class Databases {
+  readonly app: Application<SqliteDatastore>
+  readonly recorder: ApplicationRecorder
+  readonly #folder: string
+  readonly #place: Place
+  readonly #datastore: SqliteDatastore
+  readonly #catalogue: readonly string[]
+  readonly #events: readonly StoredEvent[]
+  readonly #raws: RawDatabase[] = []
+
+  private constructor(parts: {
+    folder: string
+    place: Place
+    datastore: SqliteDatastore
+    app: Application<SqliteDatastore>
+    recorder: ApplicationRecorder
+    catalogue: readonly string[]
+    events: readonly StoredEvent[]
+  }) {
+    this.app = parts.app
+    this.recorder = parts.recorder
+    this.#folder = parts.folder
+    this.#place = parts.place
+    this.#datastore = parts.datastore
+    this.#catalogue = parts.catalogue
+    this.#events = parts.events
+  }
+
+  /** @param events  What is in each of the databases from the start. */
+  static async open(place: Place, events: readonly StoredEvent[] = []): Promise<Databases> {
+    const folder = await mkdtemp(join(tmpdir(), 'bench-'))
+    const datastore = sqlite(place === 'file' ? join(folder, 'ours.db') : ':memory:')
+    const app = new Application<SqliteDatastore>({ name: 'Bench', persistence: datastore })
+    await app.ready()
+    await datastore.db.run(
+      sql`CREATE TABLE owners (id integer PRIMARY KEY AUTOINCREMENT NOT NULL, name text NOT NULL, dog text NOT NULL)`,
+    )
+    const recorder = await datastore.factory({ name: 'Bench' }).applicationRecorder()
+    for (let start = 0; start < events.length; start += 1000) {
+      await recorder.insertEvents(events.slice(start, start + 1000))
+    }
+    const tables = await datastore.db.all<{ sql: string }>(
+      sql`SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'`,
+    )
+    const catalogue = tables.map((table) => table.sql)
+    return new Databases({ folder, place, datastore, app, recorder, catalogue, events })
+  }
+
+  /** Another raw database: the catalogue is copied from ours. */
+  raw(): RawDatabase {
+    const file = this.#place === 'file' ? join(this.#folder, `raw-${this.#raws.length}.db`) : ':memory:'
+    const raw = new RawDatabase(file, this.#catalogue, this.#events)
+    this.#raws.push(raw)
+    return raw
+  }
+
+  /** A contest on these databases, which checks that all of them hold as many events and owners. */
+  contest({ raws, ours, check }: { raws: readonly Side[]; ours: Side; check?: () => void | Promise<void> }): Contest {
+    return {
+      raws,
+      ours,
+      check: async () => {
+        await check?.()
+        const counts = [await this.#count(), ...this.#raws.map((raw) => raw.count())]
+        if (new Set(counts).size > 1)
+          throw new Error(`The sides have stored different numbers of rows: ${counts.join(', ')}`)
+      },
+      close: () => this.#close(),
+    }
+  }
+
+  async #count(): Promise<number> {
+    const [row] = await this.#datastore.db.all<{ rows: number }>(sql.raw(countRows))
+    return row!.rows
+  }
+
+  async #close(): Promise<void> {
+    for (const raw of this.#raws) raw.client.close()
+    await this.app.close()
+    await this.#datastore.close()
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+}
+
+const countRows = 'SELECT (SELECT count(*) FROM bench_events) + (SELECT count(*) FROM owners) AS rows'
+const insertInto = 'INSERT INTO bench_events (originator_id, originator_version, topic, state) VALUES '
+
+/** A row of events as the driver takes it: originator id, originator version, topic, state. */
+export type EventRow = readonly [string, number, string, Uint8Array]
+
+/** Events by hand on better-sqlite3: every statement prepared once, rows as arrays. */
+export class RawDatabase {
+  readonly client: Client
+  readonly #insert: Statement
+  readonly #begin: Statement
+  readonly #commit: Statement
+  readonly #inserts = new Map<number, Statement>()
+
+  constructor(file: string, catalogue: readonly string[], events: readonly StoredEvent[]) {
+    this.client = new Database(file)
+    this.client.pragma('journal_mode = WAL')
+    // better-sqlite3 is compiled with NORMAL for WAL
+    this.client.pragma('synchronous = FULL')
+    for (const statement of catalogue) this.client.exec(statement)
+    this.#insert = this.client.prepare(`${insertInto}(?,?,?,?)`)
+    this.#begin = this.client.prepare('BEGIN IMMEDIATE')
+    this.#commit = this.client.prepare('COMMIT')
+    this.transaction(() => {
+      for (const { originatorId, originatorVersion, topic, state } of events) {
+        this.insert([originatorId, originatorVersion, topic, state])
+      }
+    })
+  }
+
+  /** One event, a transaction by itself unless one is open. */
+  insert([originatorId, originatorVersion, topic, state]: EventRow): void {
+    this.#insert.run(originatorId, originatorVersion, topic, state)
+  }
+
+  /** Several events, one INSERT for each in a transaction. */
+  insertInLoop(rows: readonly EventRow[]): void {
+    this.transaction(() => {
+      for (const row of rows) this.insert(row)
+    })
+  }
+
+  /** Several events in one INSERT. */
+  insertAtOnce(rows: readonly EventRow[]): void {
+    let insert = this.#inserts.get(rows.length)
+    if (insert === undefined) {
+      insert = this.client.prepare(`${insertInto}(?,?,?,?)${',(?,?,?,?)'.repeat(rows.length - 1)}`)
+      this.#inserts.set(rows.length, insert)
+    }
+    insert.run(...rows.flat())
+  }
+
+  transaction(work: () => void): void {
+    this.#begin.run()
+    work()
+    this.#commit.run()
+  }
+
+  /** A query whose rows come as arrays. */
+  query(text: string): Statement {
+    return this.client.prepare(text).raw(true)
+  }
+
+  count(): number {
+    return this.client.prepare(countRows).pluck().get() as number
+  }
+}
+
+/** The events of a new dog by hand: the same layout of state as ours, by `JSON.stringify`. */
+export function newDogRows(events: number): EventRow[] {
+  const id = randomUUID()
+  const rows: EventRow[] = [[id, 1, 'Dog.Registered', stateOf(registered)]]
+  for (let version = 2; version <= events; version++) rows.push([id, version, 'Dog.TrickAdded', stateOf(trickAdded)])
+  return rows
+}
+
+/** The state of an event that happens now. */
+export function stateOf(data: object): Uint8Array {
+  return Buffer.from(JSON.stringify({ timestamp: new Date().toISOString(), data }))
+}

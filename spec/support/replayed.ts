@@ -1,0 +1,19 @@
+import { Aggregate } from '../../lib/domain/aggregate.js'
+import { copyData } from '../../lib/domain/copy.js'
+import type { DomainEvent } from '../../lib/domain/event.js'
+import { replay } from '../../lib/domain/replay.js'
+
+/** The aggregate that its pending events make, as if they had been stored and read again. */
+export function replayed(aggregate: Aggregate): Aggregate | undefined {
+  return replay(readAgain(aggregate.pendingEvents))
+}
+
+/** Events as they come from a recorder: nobody else has their values. */
+export function readAgain(events: readonly DomainEvent[]): DomainEvent[] {
+  return events.map((event) => ({
+    ...event,
+    timestamp: new Date(event.timestamp),
+    data: copyData(event.data, event.topic),
+    metadata: copyData(event.metadata, event.topic),
+  }))
+}
