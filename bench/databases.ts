@@ -19,32 +19,15 @@ export const owners = sqliteTable('owners', {
 
 /** The databases of one contest: ours, and one for each raw side, with the same tables, pragmas and events. */
 export class Databases {
-  readonly app: Application<SqliteDatastore>
-  readonly recorder: ApplicationRecorder
-  readonly #folder: string
-  readonly #place: Place
-  readonly #datastore: SqliteDatastore
-  readonly #catalogue: readonly string[]
-  readonly #events: readonly StoredEvent[]
   readonly #raws: RawDatabase[] = []
 
-  private constructor(parts: {
-    folder: string
-    place: Place
-    datastore: SqliteDatastore
-    app: Application<SqliteDatastore>
-    recorder: ApplicationRecorder
-    catalogue: readonly string[]
-    events: readonly StoredEvent[]
-  }) {
-    this.app = parts.app
-    this.recorder = parts.recorder
-    this.#folder = parts.folder
-    this.#place = parts.place
-    this.#datastore = parts.datastore
-    this.#catalogue = parts.catalogue
-    this.#events = parts.events
-  }
+  private constructor(
+    readonly app: Application<SqliteDatastore>,
+    /** The application's own recorder, without what stands before it until the application is connected. */
+    readonly recorder: ApplicationRecorder,
+    private readonly datastore: SqliteDatastore,
+    private readonly setting: Setting,
+  ) {}
 
   /** @param events  What is in each of the databases from the start. */
   static async open(place: Place, events: readonly StoredEvent[] = []): Promise<Databases> {
@@ -63,13 +46,14 @@ export class Databases {
       sql`SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'`,
     )
     const catalogue = tables.map((table) => table.sql)
-    return new Databases({ folder, place, datastore, app, recorder, catalogue, events })
+    return new Databases(app, recorder, datastore, { folder, place, catalogue, events })
   }
 
   /** Another raw database: the catalogue is copied from ours. */
   raw(): RawDatabase {
-    const file = this.#place === 'file' ? join(this.#folder, `raw-${this.#raws.length}.db`) : ':memory:'
-    const raw = new RawDatabase(file, this.#catalogue, this.#events)
+    const { folder, place, catalogue, events } = this.setting
+    const file = place === 'file' ? join(folder, `raw-${this.#raws.length}.db`) : ':memory:'
+    const raw = new RawDatabase(file, catalogue, events)
     this.#raws.push(raw)
     return raw
   }
@@ -90,16 +74,25 @@ export class Databases {
   }
 
   async #count(): Promise<number> {
-    const [row] = await this.#datastore.db.all<{ rows: number }>(sql.raw(countRows))
+    const [row] = await this.datastore.db.all<{ rows: number }>(sql.raw(countRows))
     return row!.rows
   }
 
   async #close(): Promise<void> {
     for (const raw of this.#raws) raw.client.close()
     await this.app.close()
-    await this.#datastore.close()
-    await rm(this.#folder, { recursive: true, force: true })
+    await this.datastore.close()
+    await rm(this.setting.folder, { recursive: true, force: true })
   }
+}
+
+interface Setting {
+  /** Where the files are; removed at the end. */
+  readonly folder: string
+  readonly place: Place
+  /** The statements that make the tables. */
+  readonly catalogue: readonly string[]
+  readonly events: readonly StoredEvent[]
 }
 
 const countRows = 'SELECT (SELECT count(*) FROM bench_events) + (SELECT count(*) FROM owners) AS rows'

@@ -138,7 +138,7 @@ function result(
 ): Result {
   const rawMs = rounds.map((elapsed) => elapsed[index]!)
   const oursMs = rounds.map((elapsed) => elapsed.at(-1)!)
-  const ratios = rawMs.map((ms, round) => ms / oursMs[round]!)
+  const ratios = rawMs.map((ms, round) => Number((ms / oursMs[round]!).toFixed(3)))
   return {
     name,
     place,

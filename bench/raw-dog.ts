@@ -1,4 +1,4 @@
-import { registered, trickAdded } from './domain.js'
+import type { registered, trickAdded } from './domain.js'
 
 /** A dog by hand: a plain object. */
 export interface RawDog {

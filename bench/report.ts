@@ -19,7 +19,8 @@ export const titles: Readonly<Record<Place, string>> = {
 /** The machine, for people, line by line. */
 export function machineLines({ cpu, cores, platform, flushMs, load, versions }: Machine): string[] {
   return [
-    `${cpu}, ${cores} cores, ${platform}; the disk makes 4 kB durable in ${flushMs.toFixed(2)} ms; load before: ${load.toFixed(1)}`,
+    `${cpu}, ${cores} cores, ${platform}; the disk makes 4 kB durable in ${flushMs.toFixed(2)} ms`,
+    `load before: ${load.toFixed(1)}${load > cores / 2 ? ', so the machine was busy with other work: measure again' : ''}`,
     Object.entries(versions)
       .map(([name, version]) => `${name} ${version}`)
       .join(', '),
@@ -73,7 +74,7 @@ const howToRead =
   'faster one is the limit to compare with. By hand means without what the library does beside: checked and frozen events, ' +
   'a queue for the writer, transactions to join, errors that say what to do. On a file, most of a save is the disk, so its ' +
   'ratio depends on the disk; in memory only the work of the CPU is left, and a ratio there says how much that is, not how ' +
-  'much slower an application gets. Two runs differ by some 10 %: read small differences as none.'
+  'much slower an application gets. A difference that is smaller than the spread is none.'
 
 function row(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`
@@ -85,5 +86,5 @@ function perSecond(count: number, unit: string): string {
 
 async function writeFormatted(file: URL, text: string): Promise<void> {
   const config = await resolveConfig(file)
-  await writeFile(file, await format(text, { ...config, filepath: file.pathname }))
+  await writeFile(file, await format(text, { ...config, proseWrap: 'always', filepath: file.pathname }))
 }

@@ -41,8 +41,8 @@ if (!options.quick && options.only === '') {
 }
 
 function print([operation = '', by = '', ...figures]: readonly string[]): void {
-  const widths = [22, 22, 14, 12]
+  const widths = [24, 24, 17, 12]
   console.log(
-    `${operation.padEnd(42)}${by.padEnd(66)}${figures.map((figure, index) => figure.padStart(widths[index] ?? 0)).join('')}`,
+    `${operation.padEnd(42)}${by.padEnd(51)}${figures.map((figure, index) => figure.padStart(widths[index] ?? 0)).join('')}`,
   )
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Databases, newDogRows, stateOf } from '../databases.js'
 import { addTrickTo, Dog, newDog, registered, storedDogs, trickAdded } from '../domain.js'
-import type { Case, Contest, Place } from '../harness.js'
+import type { Case, Contest, Place, Side } from '../harness.js'
 import { foldDog, selectDog } from '../raw-dog.js'
 
 /** Saving, and what leads to it. */
@@ -65,19 +65,25 @@ async function loadDecideSave(place: Place): Promise<Contest> {
   const ids = stored.filter(({ originatorVersion }) => originatorVersion === 1).map(({ originatorId }) => originatorId)
   const databases = await Databases.open(place, stored)
   const { app } = databases
-  const raw = databases.raw()
-  const select = raw.query(selectDog.blob)
-  return databases.contest({
-    raws: [
-      {
-        name: 'prepared SELECT and INSERT',
-        operation(turn) {
-          const id = ids[turn % dogs]!
-          const { version } = foldDog(select.all(id))
-          raw.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
-        },
+  const raws = (
+    [
+      ['state as a blob', selectDog.blob],
+      ['state cast to text', selectDog.text],
+    ] as const
+  ).map(([how, query]): Side => {
+    const raw = databases.raw()
+    const select = raw.query(query)
+    return {
+      name: `prepared SELECT, ${how}, and INSERT`,
+      operation(turn) {
+        const id = ids[turn % dogs]!
+        const { version } = foldDog(select.all(id))
+        raw.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
       },
-    ],
+    }
+  })
+  return databases.contest({
+    raws,
     ours: {
       name: 'repository.get, app.save',
       async operation(turn) {

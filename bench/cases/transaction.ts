@@ -22,7 +22,7 @@ async function ownRowAndEvent(place: Place): Promise<Contest> {
   return databases.contest({
     raws: [
       {
-        name: 'BEGIN IMMEDIATE … COMMIT, own row by a prepared Drizzle statement',
+        name: 'BEGIN … COMMIT, own row by a prepared Drizzle query',
         operation: () =>
           preparing.transaction(() => {
             insertOwner.run(owner)
@@ -30,7 +30,7 @@ async function ownRowAndEvent(place: Place): Promise<Contest> {
           }),
       },
       {
-        name: 'BEGIN IMMEDIATE … COMMIT, own row by db.insert(…).values(…)',
+        name: 'BEGIN … COMMIT, own row by db.insert(…).values(…)',
         operation: () =>
           building.transaction(() => {
             db.insert(owners).values(owner).run()

@@ -4,13 +4,18 @@ import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { AnyDatastore } from '../persistence/datastore.js'
-import { Environment } from '../persistence/environment.js'
+import { Environment, refuseUnbuilt } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Recording } from '../persistence/stored-event.js'
-import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transaction.js'
+import {
+  type OpenTransaction,
+  PassesTransactionsOn,
+  type SessionOf,
+  type Transactional,
+} from '../persistence/transaction.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { NotificationLog } from './notification-log.js'
@@ -75,6 +80,8 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   #closed = false
   /** The save of an aggregate that is under way. */
   readonly #saving = new WeakMap<object, Promise<unknown>>()
+  /** The transaction that an aggregate was last saved in. */
+  readonly #savedIn = new WeakMap<object, OpenTransaction>()
 
   /** @throws ProgrammingError  The class's name is none that tables can be named after, or `persistence` is neither. */
   constructor(options: ApplicationOptions = {}) {
@@ -93,7 +100,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       { known: () => this.#opened?.recorder, connected: async () => (await this.#open()).recorder },
       () => this.factory.datastore as AnyDatastore<SessionOf<D>>,
     )
-    this.repository = new Repository(async () => (this.#opened ?? (await this.#open())).events)
+    this.repository = new Repository(async () => (await this.#open()).events)
     this.events = {
       put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
@@ -160,7 +167,8 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    *
    * @returns A recording for each event; `[]` for nothing.
    * @throws RecordConflictError  Somebody else has saved that version: get the aggregate again and repeat the command.
-   * @throws ProgrammingError  An argument is neither aggregate nor domain event.
+   * @throws ProgrammingError  An argument is neither aggregate nor domain event; or earlier events of an aggregate are in
+   *   another transaction that is still open: were that rolled back, these would leave a gap.
    */
   async save(...objects: readonly Saved[]): Promise<Recording[]> {
     // two saves of one aggregate under way: were the first to fail, the second would leave a gap
@@ -183,13 +191,14 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
         domainEvents.push(...events)
       }
       if (domainEvents.length === 0) return []
-      const saving = this.#put(domainEvents, giveAllBack)
+      const aggregates = collected.map(({ aggregate }) => aggregate)
+      const saving = this.#put(domainEvents, aggregates, giveAllBack)
       const settled = saving.catch(() => undefined)
-      for (const { aggregate } of collected) this.#saving.set(aggregate, settled)
+      for (const aggregate of aggregates) this.#saving.set(aggregate, settled)
       try {
         return await saving
       } finally {
-        for (const { aggregate } of collected) {
+        for (const aggregate of aggregates) {
           if (this.#saving.get(aggregate) === settled) this.#saving.delete(aggregate)
         }
       }
@@ -221,8 +230,18 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return (await this.#open()).recorder as Transactional as Transactional<SessionOf<D>>
   }
 
-  async #put(domainEvents: readonly DomainEvent[], onRollback: () => void): Promise<Recording[]> {
+  async #put(
+    domainEvents: readonly DomainEvent[],
+    aggregates: readonly object[],
+    onRollback: () => void,
+  ): Promise<Recording[]> {
     const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+    const transaction = recorder.currentTransaction?.()
+    for (const aggregate of aggregates) {
+      const savedIn = this.#savedIn.get(aggregate)
+      if (savedIn && savedIn !== transaction && savedIn.isOpen) throw savedElsewhere()
+      if (transaction) this.#savedIn.set(aggregate, transaction)
+    }
     recorder.onRollback?.(onRollback)
     return events.put(domainEvents)
   }
@@ -256,6 +275,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     const factory = this.#given ?? (await this.#factoryOfEnvironment())
     try {
       factory.check()
+      refuseUnbuilt(this.env)
       const transcoder = await factory.transcoder()
       if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
       const mapper = await factory.mapper({ transcoder })
@@ -308,6 +328,12 @@ function checkDomainEvent(object: unknown): DomainEvent {
   const { originatorId, originatorVersion, topic } = Object(object) as Partial<DomainEvent>
   if (originatorId !== undefined && originatorVersion !== undefined && topic !== undefined) return object as DomainEvent
   throw new ProgrammingError('save() takes aggregates and domain events; this is neither')
+}
+
+function savedElsewhere(): ProgrammingError {
+  return new ProgrammingError(
+    'Earlier events of this aggregate are in a transaction that is still open: save it inside that one, or after it',
+  )
 }
 
 function once(fn: () => void): () => void {

@@ -51,6 +51,9 @@ export function event<const Names extends readonly string[]>(
  * `static createId(...)` of the class, if any, is given the constructor's arguments and returns the id; otherwise ids are
  * random UUIDs (v4).
  *
+ * Static `#private` members of the class need TC39 decorators as tsc compiles them: under `experimentalDecorators` tsc
+ * refuses them, and esbuild leaves them on the class as it was before decoration.
+ *
  * @param name  The first part of its events' topics: `'Dog'`. Never change it without `registerTopicAlias`.
  * @param options.created  The constructor's event. Default: the decorated parent's, where the class has no constructor
  *   of its own with parameters; otherwise `Created`, and the constructor takes nothing or one plain object.
@@ -70,7 +73,14 @@ export function aggregate<const Names extends readonly string[] = never>(
       `Aggregate '${name}': created must be event('…'), with names for the constructor's parameters`,
     )
   }
-  return ((target: unknown) => decorateClass(name, target, spec)) as AggregateDecorator<Names>
+  const decorate = (target: unknown, context?: Partial<ClassDecoratorContext>): Function => {
+    const aggregateClass = decorateClass(name, target, spec)
+    // A TC39 decorator runs before the static fields are there, the initializer after.
+    if (context?.addInitializer === undefined) checkUpcasts(name, aggregateClass)
+    else context.addInitializer(() => checkUpcasts(name, aggregateClass))
+    return aggregateClass
+  }
+  return decorate as AggregateDecorator<Names>
 }
 
 /** What `event` returns: a decorator for a method whose parameters fit the names, and the `created` of `aggregate`. */
@@ -260,7 +270,6 @@ function checkClass(name: string, target: unknown): asserts target is AggregateC
   if (registeredDefinition(target) !== undefined) {
     throw new ProgrammingError(`${owner}: the class has an @aggregate already`)
   }
-  checkUpcasts(name, target)
 }
 
 interface AggregateClass extends Function {

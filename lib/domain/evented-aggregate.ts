@@ -105,13 +105,13 @@ export type EventName<Events> = keyof Events & string
  * @throws NotSupportedError  It has upcasts, which are not built yet.
  */
 export function definitionOfEvented(aggregateClass: unknown): Definition {
-  return registeredDefinition(aggregateClass) ?? defineEvented(aggregateClass)
-}
-
-function defineEvented(aggregateClass: unknown): Definition {
   if (!isEventedClass(aggregateClass)) {
     throw new ProgrammingError('create(…) must be called on a class that extends EventedAggregate: Cat.create(…)')
   }
+  return registeredDefinition(aggregateClass) ?? defineEvented(aggregateClass)
+}
+
+function defineEvented(aggregateClass: EventedClass): Definition {
   const name = topicOf(aggregateClass)
   checkUpcasts(name, aggregateClass)
   if (aggregateClass.length > 0) {

@@ -2,7 +2,12 @@ import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.j
 import type { AnyDatastore, Capabilities } from '../persistence/datastore.js'
 import type { FactoryOptions } from '../persistence/factory.js'
 import type { AnySession } from '../persistence/session.js'
-import { PassesTransactionsOn, type Transaction, Transactions } from '../persistence/transaction.js'
+import {
+  type OpenTransaction,
+  PassesTransactionsOn,
+  type Transaction,
+  Transactions,
+} from '../persistence/transaction.js'
 import type { Connection, Dialect, Driver } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
 
@@ -94,6 +99,11 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
   onRollback(fn: () => void): void {
     this.#transactions.current()?.onRollback(fn)
+  }
+
+  /** The outermost transaction that a call made now would join; `undefined` outside of any. */
+  currentTransaction(): OpenTransaction | undefined {
+    return this.#transactions.outermost()
   }
 
   /** Sessions managed by hand are not built yet. */

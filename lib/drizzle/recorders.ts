@@ -10,7 +10,7 @@ import type {
 } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
-import { PassesTransactionsOn } from '../persistence/transaction.js'
+import { type OpenTransaction, PassesTransactionsOn } from '../persistence/transaction.js'
 import { waitForTracking } from '../persistence/wait.js'
 import type { Datastore } from './datastore.js'
 import type { Connection, TableName } from './dialect.js'
@@ -39,6 +39,10 @@ class DrizzleRecorder extends PassesTransactionsOn<AnySession> {
 
   onRollback(fn: () => void): void {
     this.datastore.onRollback(fn)
+  }
+
+  currentTransaction(): OpenTransaction | undefined {
+    return this.datastore.currentTransaction()
   }
 
   /** Connects, and creates the tables where missing. Other calls do that by themselves. */

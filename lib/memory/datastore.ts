@@ -1,6 +1,6 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import { BaseSession } from '../persistence/session.js'
-import type { Transaction, Unit } from '../persistence/transaction.js'
+import type { OpenTransaction, Transaction, Unit } from '../persistence/transaction.js'
 import { PassesTransactionsOn, Transactions } from '../persistence/transaction.js'
 import { Turns } from '../persistence/turns.js'
 import { MemoryTables } from './tables.js'
@@ -52,6 +52,10 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
 
   onRollback(fn: () => void): void {
     this.#transactions.current()?.onRollback(fn)
+  }
+
+  currentTransaction(): OpenTransaction | undefined {
+    return this.#transactions.outermost()
   }
 
   /** Reads: everything inside the current transaction, what is committed outside of one. */

@@ -9,7 +9,7 @@ import type {
   WaitOptions,
 } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
-import { PassesTransactionsOn } from '../persistence/transaction.js'
+import { type OpenTransaction, PassesTransactionsOn } from '../persistence/transaction.js'
 import { waitForTracking } from '../persistence/wait.js'
 import type { MemoryDatastore, MemorySession } from './datastore.js'
 
@@ -25,6 +25,10 @@ class MemoryRecorder extends PassesTransactionsOn<MemorySession> {
 
   onRollback(fn: () => void): void {
     this.datastore.onRollback(fn)
+  }
+
+  currentTransaction(): OpenTransaction | undefined {
+    return this.datastore.currentTransaction()
   }
 }
 

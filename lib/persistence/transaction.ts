@@ -46,6 +46,14 @@ export interface Transactional<Session = unknown> {
   transaction(options?: TransactionOptions): Promise<TransactionHandle<Session>>
   /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
   onRollback?(fn: () => void): void
+  /** The outermost transaction that a call made now would join; `undefined` outside of any. */
+  currentTransaction?(): OpenTransaction | undefined
+}
+
+/** A transaction, to be told from others. */
+export interface OpenTransaction {
+  /** Whether it has yet to be committed or rolled back. */
+  readonly isOpen: boolean
 }
 
 /** The session that a datastore's transactions give. */
@@ -123,6 +131,11 @@ export class Transactions<Session, Connection> {
     const transaction = this.#context.getStore()
     transaction?.requireOpen()
     return transaction
+  }
+
+  /** The outermost transaction of the current async context. @throws InterfaceError  It, or the savepoint, has ended. */
+  outermost(): OpenTransaction | undefined {
+    return this.current()?.outermost
   }
 
   /** Whether the calling code is inside that transaction (or a savepoint of it that is `innermost`). */
@@ -228,6 +241,14 @@ export class Transaction<Session, Connection> {
 
   get state(): string {
     return this.#state
+  }
+
+  get isOpen(): boolean {
+    return this.#state !== 'committed' && this.#state !== 'rolled back'
+  }
+
+  get outermost(): OpenTransaction {
+    return this.#parent ? this.#parent.outermost : this
   }
 
   opened(unit: Unit<Session, Connection>): void {

@@ -86,19 +86,28 @@ export class Turns {
   }
 }
 
-const byKey = new Map<string, { turns: Turns; users: number }>()
+interface Shared {
+  readonly turns: Turns
+  users: number
+}
 
-/** The turns that everybody with that key shares; without a key, turns of one's own. Who is done leaves. */
-export function sharedTurns(key: string | undefined, what: string): { turns: Turns; leave: () => void } {
-  if (key === undefined) return { turns: new Turns(what), leave: () => undefined }
-  const entry = byKey.get(key) ?? { turns: new Turns(what), users: 0 }
-  entry.users += 1
-  byKey.set(key, entry)
+const byName = new Map<string, Shared>()
+const byObject = new WeakMap<object, Shared>()
+
+/** The turns of everybody with that key, a name or an object; without a key, turns of one's own. Who is done leaves. */
+export function sharedTurns(key: string | object | undefined, what: string): { turns: Turns; leave: () => void } {
+  const shared = (typeof key === 'string' ? byName.get(key) : key && byObject.get(key)) ?? {
+    turns: new Turns(what),
+    users: 0,
+  }
+  shared.users += 1
+  if (typeof key === 'string') byName.set(key, shared)
+  else if (key) byObject.set(key, shared)
   return {
-    turns: entry.turns,
+    turns: shared.turns,
     leave: () => {
-      entry.users -= 1
-      if (entry.users === 0) byKey.delete(key)
+      shared.users -= 1
+      if (shared.users === 0 && typeof key === 'string') byName.delete(key)
     },
   }
 }

@@ -7,7 +7,7 @@ import { sqliteDialect } from './dialect.js'
 import { BetterSqlite3Driver, clientOf } from './drivers/better-sqlite3.js'
 import type { SqliteConnection } from './drivers/connection.js'
 import { type DrizzleConfiguration, DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
-import { isSqliteUrl, parseSource, urlForms } from './source.js'
+import { isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
 
 /** A datastore on SQLite; `Schema` is the user's own tables. */
 export type SqliteDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
@@ -78,7 +78,7 @@ export const sqliteOpener: DatastoreOpener = {
   accepts: isSqliteUrl,
   key: (url) => {
     const { file } = parseSource(url)
-    return file === ':memory:' ? undefined : `sqlite ${file}`
+    return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
   open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }) as unknown as Datastore,
 }

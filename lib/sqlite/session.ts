@@ -26,10 +26,8 @@ export type SqliteDatabase<Schema extends Record<string, unknown>> = BaseSQLiteD
 
 /** How `datastore.db` reaches the connections. */
 export interface OutsideOptions {
-  /** Where queries that only read go. */
-  readonly reader: SqliteConnection
   /** Runs a query: one that only reads beside the writer where that can be, others in turn. */
-  readonly run: <T>(isRead: boolean, work: (connection: SqliteConnection) => T) => Promise<T>
+  readonly run: <T>(sql: string, work: (connection: SqliteConnection) => T) => Promise<T>
   readonly transaction: (work: (session: unknown) => unknown) => Promise<unknown>
 }
 
@@ -102,15 +100,11 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   }
 
   /** The handle for use outside transactions. */
-  database({ reader, run, transaction }: OutsideOptions): SqliteDatabase<Schema> {
+  database({ run, transaction }: OutsideOptions): SqliteDatabase<Schema> {
     const outside = new OutsideSession(this.#dialect, {
       run,
       transaction,
-      isRead: (sql) => {
-        refuseTransactionControl(sql)
-        return reader.driven(() => reader.client.prepare(sql)).readonly
-      },
-      on: ({ client, driven }) => this.#sync({ prepare: (sql: string) => driven(() => client.prepare(sql)) }),
+      on: ({ client }) => this.#sync(client),
     })
     return new BaseSQLiteDatabase('async', this.#dialect as never, outside as never, this.#schema as never)
   }
@@ -271,8 +265,7 @@ class GuardedStatement {
   }
 }
 
-interface Outside extends Omit<OutsideOptions, 'reader'> {
-  isRead(sql: string): boolean
+interface Outside extends OutsideOptions {
   on(connection: SqliteConnection): SyncSession
 }
 
@@ -287,13 +280,13 @@ class OutsideSession extends SQLiteSession<'async', RunResult, Record<string, un
 
   prepareQuery(...[query, ...how]: Parameters<SyncSession['prepareQuery']>) {
     const outside = this.#outside
-    const executed = (method: 'run' | 'all' | 'get' | 'values') => async (placeholders?: Record<string, unknown>) =>
-      outside.run(outside.isRead(query.sql), (connection) =>
-        outside
-          .on(connection)
-          .prepareQuery(query, ...how)
-          [method](placeholders),
-      )
+    const executed = (method: 'run' | 'all' | 'get' | 'values') => async (placeholders?: Record<string, unknown>) => {
+      refuseTransactionControl(query.sql)
+      return outside.run(query.sql, (connection) => {
+        const session = outside.on(connection)
+        return connection.called(() => session.prepareQuery(query, ...how)[method](placeholders))
+      })
+    }
     return new OutsideQuery(query as never, how[1] as never, {
       run: executed('run'),
       all: executed('all'),

@@ -1,4 +1,5 @@
-import { resolve } from 'node:path'
+import { realpathSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ProgrammingError } from '../errors.js'
 
@@ -28,7 +29,6 @@ export function isSqliteUrl(url: string): boolean {
  * @throws ProgrammingError  It is neither; says what is accepted and doesn't show the text, which may hold a password.
  */
 export function parseSource(text: string): SqliteSource {
-  if (text.includes('\0')) throw new ProgrammingError('A file name can hold no NUL character')
   // a single letter before the colon is a Windows drive
   const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(text)?.[1]?.toLowerCase()
   if (scheme === undefined || text === ':memory:') return fileSource(text)
@@ -37,9 +37,26 @@ export function parseSource(text: string): SqliteSource {
   throw notKnown()
 }
 
+/** One name for a file, whichever way it is written: absolute, symbolic links followed as far as it exists. */
+export function sameFile(file: string): string {
+  const path = resolve(file)
+  for (const [existing, rest] of [
+    [path, ''],
+    [dirname(path), basename(path)],
+  ] as const) {
+    try {
+      return join(realpathSync(existing), rest)
+    } catch {
+      // not there yet
+    }
+  }
+  return path
+}
+
 function fileSource(name: string): SqliteSource {
   if (name === ':memory:') return { file: name }
   if (name.trim() === '') throw notKnown()
+  if (name.includes('\0')) throw new ProgrammingError('A file name can hold no NUL character')
   return { file: resolve(name) }
 }
 

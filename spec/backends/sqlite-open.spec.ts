@@ -114,7 +114,10 @@ describe('Opening a SQLite datastore', () => {
 
     it('says that the file is no database', async () => {
       const file = join(directory, 'school.db')
-      await writeFile(file, 'This is a letter, and a rather long one, so that it fills more than a header.\n'.repeat(30))
+      await writeFile(
+        file,
+        'This is a letter, and a rather long one, so that it fills more than a header.\n'.repeat(30),
+      )
       await using datastore = sqlite(file)
       const error = await rejection(datastore.ready(), OperationalError, 'no SQLite database')
       expect(error.code).to.equal('SQLITE_NOTADB')

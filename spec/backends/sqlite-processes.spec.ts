@@ -81,7 +81,7 @@ describe('Several processes on one SQLite file', function () {
 
     const seen: Notification[] = []
     let pagesMeanwhile = 0
-    for (let isLast = false; !isLast; ) {
+    for (let isLast = false; !isLast;) {
       isLast = areDone
       const start = (seen.at(-1)?.id ?? 0) + 1
       const page = await recorder.selectNotifications({ start, limit: 7 })

@@ -115,6 +115,41 @@ export function aggregateRecorderSuite(define: DefineCase): void {
       expect([...stored!.state]).to.deep.equal([...bytes(`${winners[0]}`)])
     })
 
+    define('gives each of many concurrent inserts its own outcome', async (opened) => {
+      const recorder = await opened.factory().aggregateRecorder()
+      await recorder.insertEvents([storedEvent('taken', 1)])
+      const outcomes = await Promise.allSettled(
+        Array.from({ length: 40 }, (_, i) => {
+          if (i % 5 === 1) return recorder.insertEvents([storedEvent(`dog ${i}`, 1), storedEvent('taken', 1)])
+          if (i % 5 === 2) return recorder.insertEvents([storedEvent(`dog ${i}`, 1), storedEvent('', 1)])
+          return recorder.insertEvents(storedEvents(`dog ${i}`, 1, 2))
+        }),
+      )
+      for (const [i, outcome] of outcomes.entries()) {
+        const reason: unknown = outcome.status === 'rejected' ? outcome.reason : undefined
+        if (i % 5 === 1) expect(reason).to.be.instanceOf(RecordConflictError)
+        else if (i % 5 === 2) expect(reason).to.be.instanceOf(DataError)
+        else expect(reason).to.equal(undefined)
+        const stored = versions(await recorder.selectEvents(`dog ${i}`))
+        expect(stored, `dog ${i}`).to.deep.equal(reason === undefined ? [1, 2] : [])
+      }
+    })
+
+    define('records thousands of events in one insert, all or none', async (opened) => {
+      const recorder = await opened.factory().aggregateRecorder()
+      const events = storedEvents('dog', 1, 10_000)
+      await rejection(recorder.insertEvents([...events, storedEvent('dog', 5_000)]), RecordConflictError)
+      expect(await recorder.selectEvents('dog')).to.deep.equal([])
+      await recorder.insertEvents(events)
+      expect(versions(await recorder.selectEvents('dog'))).to.deep.equal(versions(events))
+      const last = await rejection(
+        recorder.insertEvents([...storedEvents('cat', 1, 9_999), ...events.slice(-1)]),
+        RecordConflictError,
+      )
+      expect(last.originatorVersion).to.equal(10_000)
+      expect(await recorder.selectEvents('cat')).to.deep.equal([])
+    })
+
     define('keeps the bytes of a state as they are', async (opened) => {
       const recorder = await opened.factory().aggregateRecorder()
       const states = {

@@ -215,6 +215,55 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
       expect(await school.repository.has(dog.id)).to.equal(true)
     })
 
+    define('gives events back that a nested transaction had saved which was left open', async (opened) => {
+      const school = schoolOn(opened)
+      await school.ready()
+      const dog = taughtDog('Fido')
+      const [saved, ended] = [gate(), gate()]
+      let dangling!: Promise<unknown>
+      const outer = school.transaction(async () => {
+        dangling = rejection(
+          school.transaction(async () => {
+            await school.save(dog)
+            saved.open()
+            await ended.passed
+          }),
+          InterfaceError,
+        )
+        await saved.passed
+        throw new RangeError('undo')
+      })
+      await rejection(outer, RangeError)
+      expect(pendingVersions(dog)).to.deep.equal([1, 2])
+      ended.open()
+      await dangling
+      expect(pendingVersions(dog)).to.deep.equal([1, 2])
+      await school.save(dog)
+      expect(await school.tricks('Fido')).to.deep.equal(['sit'])
+    })
+
+    define('leaves no gap where newer events are saved outside of a transaction that rolls back', async (opened) => {
+      const school = schoolOn(opened)
+      const dog = new Dog('Fido')
+      await school.save(dog)
+      let outside!: Promise<unknown>
+      const undone = school.transaction(async () => {
+        dog.addTrick('inside')
+        await school.save(dog)
+        dog.addTrick('outside')
+        outside = opened.datastore.outside(() => school.save(dog))
+        outside.catch(() => undefined) // whether it waits or is refused, nothing must be lost
+        await nextTurn()
+        throw new RangeError('undo')
+      })
+      await rejection(undone, RangeError)
+      await Promise.allSettled([outside])
+      const stored = versions(await school.recorder.selectEvents(dog.id))
+      expect([...stored, ...pendingVersions(dog)]).to.deep.equal([1, 2, 3])
+      await school.save(dog)
+      expect(await school.tricks('Fido')).to.deep.equal(['inside', 'outside'])
+    })
+
     define('gives events back after a conflict that is caught inside a transaction, once', async (opened) => {
       const school = schoolOn(opened)
       await school.register('Fido')
@@ -414,11 +463,14 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
       expect(await school.tricks('Fido')).to.deep.equal(['sit', 'sit'])
     })
 
-    define('refuses a domain event whose id can not be stored', async (opened) => {
+    define('refuses domain events that can not be stored, and gives the others back', async (opened) => {
       const school = schoolOn(opened)
       const [event] = new Dog('Fido').collectEvents()
-      await rejection(school.save({ ...event!, originatorId: 'a\0b' }), DataError)
-      await rejection(school.save({ ...event!, originatorVersion: 0.5 }), DataError)
+      const dog = new Dog('Rex')
+      await rejection(school.save(dog, { ...event!, originatorId: 'a\0b' }), DataError)
+      await rejection(school.save(dog, { ...event!, originatorVersion: 0.5 }), ProgrammingError)
+      await rejection(school.save(dog, { ...event!, timestamp: 'today' } as never), ProgrammingError)
+      expect(pendingVersions(dog)).to.deep.equal([1])
       expect(await school.recorder.maxNotificationId()).to.equal(null)
     })
   })

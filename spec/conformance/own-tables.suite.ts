@@ -176,12 +176,16 @@ export function ownTablesSuite(define: DefineCase, backend: Backend): void {
         const { recorder, owners } = await start(opened)
         const tx = await recorder.transaction()
         const prepared = owners.prepareInsert(tx.session)
+        const insert = owners.buildInsert(tx.session, 'late')
+        const select = owners.buildSelect(tx.session)
         await owners.insert(tx.session, 'in time')
         await tx[end]()
         const uses: Record<string, () => Promise<unknown>> = {
           insert: () => owners.insert(tx.session, 'late'),
           select: () => owners.names(tx.session),
           'relational query': () => owners.relationalNames(tx.session),
+          'insert built before': insert,
+          'select built before': select,
           'statement prepared before': () => prepared('late'),
           'preparing a statement': async () => owners.prepareInsert(tx.session)('late'),
         }

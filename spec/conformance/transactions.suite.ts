@@ -693,6 +693,17 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
       expect(versions(await recorder.selectEvents('hook'))).to.deep.equal([1, 2])
     })
 
+    define('runs outside also where a handle is committed inside its own run', async ({ factory }) => {
+      const recorder = await factory().applicationRecorder()
+      const tx = await recorder.transaction()
+      await tx.run(async () => {
+        await recorder.insertEvents([storedEvent('dog', 1)])
+        extrasOf(tx.session).afterCommit(() => recorder.insertEvents([storedEvent('hook', 1)]))
+        await tx.commit()
+      })
+      expect(versions(await recorder.selectEvents('hook'))).to.deep.equal([1])
+    })
+
     define('runs the others although one fails, and says that all is committed', async ({ factory }) => {
       const recorder = await factory().applicationRecorder()
       const ran: number[] = []

@@ -109,14 +109,14 @@ describe('An aggregate', () => {
   })
 
   it('has private fields and readonly parameters', () => {
-    @aggregate('Vault', { created: event('Built', 'code') })
+    @aggregate('Vault', { created: event('Built', 'code', 'place') })
     class Vault extends Aggregate {
       static #built = 0
       #opened = 0
       readonly #code: string
       constructor(
         code: string,
-        readonly place = 'cellar',
+        readonly place: string,
       ) {
         super()
         this.#code = code
@@ -139,7 +139,7 @@ describe('An aggregate', () => {
         return this.#opened
       }
     }
-    const vault = new Vault('1234')
+    const vault = new Vault('1234', 'cellar')
     vault.open('1234')
     vault.open('0000')
     expect(vault.opened).to.equal(1)
@@ -472,7 +472,7 @@ describe('Creation', () => {
     }
     @aggregate('SelfIdentified')
     class SelfIdentified extends Aggregate {
-      override id!: string
+      override id = 'mine'
     }
     @aggregate('Dated')
     class Dated extends Aggregate {

@@ -2,7 +2,8 @@ import { expect } from 'chai'
 import { Aggregate } from '../../lib/domain/aggregate.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
 import { EventedAggregate, type Evolve } from '../../lib/domain/evented-aggregate.js'
-import { Cat, Dog, Puppy, type CatEvents } from '../support/dogs.js'
+import type { Dog, Puppy } from '../support/dogs.js'
+import { Cat, type CatEvents } from '../support/dogs.js'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 

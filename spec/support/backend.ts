@@ -33,6 +33,10 @@ export interface OwnersTable {
   names(session?: unknown): Promise<string[]>
   /** Prepares an insert on that session now, to be run later. */
   prepareInsert(session: unknown): (name: string) => Promise<void>
+  /** Builds an insert on that session now, to be run later. */
+  buildInsert(session: unknown, name: string): () => Promise<void>
+  /** Builds a query for the names on that session now, to be run later. */
+  buildSelect(session: unknown): () => Promise<string[]>
   /** The names through the relational query API of that session. */
   relationalNames(session: unknown): Promise<string[]>
 }

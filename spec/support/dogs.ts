@@ -1,25 +1,9 @@
-import { v5 as uuidv5 } from 'uuid'
 import { aggregate, event } from '../../lib/domain/decorators.js'
-import { Aggregate } from '../../lib/domain/aggregate.js'
+import { Dog } from '../../docs/examples/training-school/domain.js'
 import { EventedAggregate, type Evolve } from '../../lib/domain/evented-aggregate.js'
 
-/** The one everybody knows: made by name, learns tricks. */
-@aggregate('Dog', { created: event('Registered', 'name') })
-export class Dog extends Aggregate {
-  tricks: string[] = []
-  constructor(readonly name: string) {
-    super()
-  }
-
-  static createId(name: string) {
-    return uuidv5(`/dogs/${name}`, uuidv5.URL)
-  }
-
-  @event('TrickAdded', 'trick')
-  addTrick(trick: string) {
-    this.tricks.push(trick)
-  }
-}
+// the example's own: a name belongs to one class in a process
+export { Dog }
 
 /** A dog with an event of its own. */
 @aggregate('Puppy')

@@ -1,4 +1,4 @@
-import { Aggregate } from '../../lib/domain/aggregate.js'
+import type { Aggregate } from '../../lib/domain/aggregate.js'
 import { copyData } from '../../lib/domain/copy.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
 import { replay } from '../../lib/domain/replay.js'

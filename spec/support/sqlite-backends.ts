@@ -98,6 +98,16 @@ function ownersTable(datastore: SqliteDatastore<typeof schema>): OwnersTable {
         await insert.execute({ name })
       }
     },
+    buildInsert(session, name) {
+      const insert = on(session).insert(owners).values({ name })
+      return async () => {
+        await insert
+      }
+    },
+    buildSelect(session) {
+      const select = on(session).select().from(owners)
+      return async () => (await select).map(({ name }) => name)
+    },
     async relationalNames(session) {
       const rows = await on(session).query.owners.findMany({ orderBy: owners.name })
       return rows.map(({ name }) => name)

@@ -7,6 +7,7 @@ import type { Transaction, TransactionOptions, Unit } from '../../persistence/tr
 import { type Turns, sharedTurns } from '../../persistence/turns.js'
 import { isBusy, sqliteCode } from '../errors.js'
 import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
+import { sameFile } from '../source.js'
 import { type SqliteClient, SqliteConnection } from './connection.js'
 
 /** What a driver is made from. */
@@ -47,10 +48,11 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     this.#options = options
     const { source } = options
     const file = 'file' in source ? source.file : source.client.name
-    // two datastores on one file in this process wait in one fair line, instead of asking again and again
+    const inMemory = file === ':memory:' || file === ''
+    // two datastores on one file or client in this process wait in one fair line, instead of asking again and again
     const { turns, leave } = sharedTurns(
-      file === ':memory:' || file === '' ? undefined : file,
-      file === ':memory:' ? 'the connection of the database in memory' : `the writer of ${file}`,
+      inMemory ? ('client' in source ? source.client : undefined) : sameFile(file),
+      inMemory ? 'the connection of the database in memory' : `the writer of ${file}`,
     )
     this.#turns = turns
     this.#leaveTurns = leave
@@ -140,8 +142,9 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     this.#writer = writer
     this.#reader = reader
     this.db = this.#options.handles.database({
-      reader,
-      run: async (isRead, work) => {
+      run: async (sql, work) => {
+        this.#requireOpen()
+        const isRead = await this.#patiently(() => reader.called(() => reader.client.prepare(sql)).readonly)
         const waits = !isRead || reader === writer
         if (waits && this.#datastore().current()) {
           throw new ProgrammingError(
@@ -259,11 +262,7 @@ function connect(
     return new Database(file, { ...options, timeout: 0 })
   } catch (error) {
     if (sqliteCode(error)) throw error
-    throw new InterfaceError(
-      'better-sqlite3 is installed, but its native part does not load: npm rebuild better-sqlite3 (npm 12 asks for ' +
-        'npm install-scripts approve better-sqlite3 first)',
-      { cause: error },
-    )
+    throw doesNotLoad(error)
   }
 }
 
@@ -285,7 +284,19 @@ async function loadDriver(): Promise<DatabaseClass> {
       `better-sqlite3 ${version} needs Node 22.14 or newer, and this is ${process.version}: npm install better-sqlite3@12`,
     )
   }
-  return (await import('better-sqlite3')).default
+  try {
+    return (await import('better-sqlite3')).default
+  } catch (error) {
+    throw doesNotLoad(error)
+  }
+}
+
+function doesNotLoad(cause: unknown): InterfaceError {
+  return new InterfaceError(
+    'better-sqlite3 is installed, but its native part does not load: npm rebuild better-sqlite3 (npm 12 asks for ' +
+      'npm install-scripts approve better-sqlite3 first)',
+    { cause },
+  )
 }
 
 /** Takes the client out of the user's Drizzle database. @throws ProgrammingError  It is none of better-sqlite3's. */

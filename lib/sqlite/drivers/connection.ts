@@ -26,6 +26,7 @@ export interface SqliteStatement {
   all(...parameters: unknown[]): unknown[]
   get(...parameters: unknown[]): unknown
   raw(on: boolean): unknown
+  safeIntegers(on: boolean): unknown
 }
 
 /** How many statements a connection keeps prepared. */
@@ -43,23 +44,23 @@ export class SqliteConnection implements Connection {
 
   constructor(client: SqliteClient) {
     this.client = client
-    this.#ownWaitMs = this.driven(() => client.pragma('busy_timeout', { simple: true })) as number
+    this.#ownWaitMs = Number(this.driven(() => client.pragma('busy_timeout', { simple: true })))
   }
 
   rows(sql: string, parameters: readonly unknown[]): unknown[][] {
     this.requireTransactionAlive()
-    return this.#called(() => this.#statement(sql).all(...parameters) as unknown[][])
+    return this.called(() => this.#statement(sql).all(...parameters) as unknown[][])
   }
 
   change(sql: string, parameters: readonly unknown[]): number {
     this.requireTransactionAlive()
-    return this.#called(() => this.#statement(sql).run(...parameters).changes)
+    return this.called(() => this.#statement(sql).run(...parameters).changes)
   }
 
   /** Runs an INSERT; the last row's id. */
   insert(sql: string, parameters: readonly unknown[]): number {
     this.requireTransactionAlive()
-    return this.#called(() => Number(this.#statement(sql).run(...parameters).lastInsertRowid))
+    return this.called(() => Number(this.#statement(sql).run(...parameters).lastInsertRowid))
   }
 
   begin(): void {
@@ -136,13 +137,13 @@ export class SqliteConnection implements Connection {
   }
 
   #run(sql: string): void {
-    this.#called(() => this.#statement(sql).run())
+    this.called(() => this.#statement(sql).run())
   }
 
   /** Calls the driver with SQLite's own waiting off: it stops the event loop. The waiting is done by who called us. */
-  #called<T>(call: () => T): T {
+  called<T>(call: () => T): T {
     if (this.#ownWaitMs === 0) return this.driven(call)
-    this.client.pragma('busy_timeout = 0')
+    this.driven(() => this.client.pragma('busy_timeout = 0'))
     try {
       return this.driven(call)
     } finally {
@@ -154,6 +155,8 @@ export class SqliteConnection implements Connection {
     let statement = this.#prepared.get(sql)
     if (statement) return statement
     statement = this.client.prepare(sql)
+    // a user's database may be set to give bigints, or not: versions and ids are numbers here
+    statement.safeIntegers(false)
     if (statement.reader) statement.raw(true)
     if (this.#prepared.size >= preparedAtMost) {
       const [oldest] = this.#prepared.keys()

@@ -12,7 +12,7 @@ await start
 const datastore = sqlite(file)
 const school = new Application({ name: 'School', persistence: datastore })
 let conflicts = 0
-for (let n = 1; n <= Number(count); ) {
+for (let n = 1; n <= Number(count);) {
   const dog = await school.repository.get(Dog, Dog.createId(name))
   dog.addTrick(`${process.pid} ${n}`)
   try {

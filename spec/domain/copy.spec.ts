@@ -1,0 +1,126 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { isDeepStrictEqual } from 'node:util'
+import { copyData, frozenCopy } from '../../lib/domain/copy.js'
+import { ProgrammingError } from '../../lib/errors.js'
+
+const owner = `Event 'Dog.Registered'`
+
+describe('A copy of data', () => {
+  it('has what the original has, and shares nothing with it', () => {
+    fc.assert(
+      fc.property(anyData, (data) => {
+        for (const copy of [copyData(data, owner), frozenCopy(data, owner)]) {
+          if (!isDeepStrictEqual(copy, data)) throw new Error('differs')
+          const originals = new Set(objectsIn(data))
+          for (const object of objectsIn(copy)) if (originals.has(object)) throw new Error('shares')
+        }
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('is frozen at every level, or nowhere', () => {
+    fc.assert(
+      fc.property(anyData, (data) => {
+        for (const object of objectsIn(frozenCopy(data, owner))) {
+          if (isDictionaryOrArray(object)) expect(Object.isFrozen(object)).to.equal(true)
+        }
+        for (const object of objectsIn(copyData(frozenCopy(data, owner), owner))) {
+          if (Reflect.ownKeys(object).length > 0) expect(Object.isFrozen(object)).to.equal(false)
+        }
+      }),
+    )
+  })
+
+  it('turns holes into undefined, a Buffer into bytes, and an object without prototype into a plain one', () => {
+    const holes = copyData([1, , 3], owner)
+    expect(1 in holes).to.equal(true)
+    const bytes = copyData({ bytes: Buffer.from('abc') }, owner).bytes
+    expect(Object.getPrototypeOf(bytes)).to.equal(Uint8Array.prototype)
+    expect([...bytes]).to.deep.equal([97, 98, 99])
+    expect(bytes.buffer.byteLength).to.equal(3)
+    const plain = copyData(Object.assign(Object.create(null) as object, { a: 1 }), owner)
+    expect(Object.getPrototypeOf(plain)).to.equal(Object.prototype)
+  })
+
+  it('keeps instances of other classes as they are', () => {
+    const url = new URL('https://example.com')
+    class Money {
+      constructor(readonly cents: number) {}
+    }
+    const money = new Money(1)
+    const copy = copyData({ url, list: [money] }, owner)
+    expect(copy.url).to.equal(url)
+    expect(copy.list[0]).to.equal(money)
+    expect(Object.isFrozen(frozenCopy({ money }, owner).money)).to.equal(false)
+  })
+
+  it('has a __proto__ of its own where the original has, and no other prototype', () => {
+    const data = JSON.parse('{"__proto__":{"admin":true},"a":{"__proto__":1}}') as Record<string, unknown>
+    const copy = copyData(data, owner)
+    expect(Object.getPrototypeOf(copy)).to.equal(Object.prototype)
+    expect(copy['admin']).to.equal(undefined)
+    expect(JSON.stringify(copy)).to.equal('{"__proto__":{"admin":true},"a":{"__proto__":1}}')
+  })
+
+  it('refuses what is no data, by the owner’s name and without the value', () => {
+    const circle: Record<string, unknown> = {}
+    circle['list'] = [circle, circle]
+    const deep = Array.from({ length: 600 }).reduce<unknown>((inner) => ({ inner }), 'secret')
+    const accessor = Object.defineProperty({}, 'a', { get: () => 'secret', enumerable: true })
+    for (const value of [
+      () => 'secret',
+      Symbol('secret'),
+      { [Symbol('secret')]: 1 },
+      accessor,
+      circle,
+      deep,
+      new Map([['a', () => 'secret']]),
+      new Set([Symbol('secret')]),
+    ]) {
+      for (const data of [{ value }, [[value]]]) {
+        expect(() => copyData(data, owner))
+          .to.throw(ProgrammingError, /Dog\.Registered/)
+          .with.property('message')
+          .not.match(/secret/)
+      }
+    }
+  })
+})
+
+const { value: anyData } = fc.letrec<{ value: unknown }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 4, depthIdentifier: 'data' },
+    fc.string(),
+    fc.double(),
+    fc.bigInt(),
+    fc.constantFrom(undefined, null, true, -0),
+    fc.date(),
+    fc.uint8Array(),
+    fc.array(tie('value')),
+    fc
+      .dictionary(fc.oneof(fc.string(), fc.constantFrom('__proto__', 'constructor', 'toString')), tie('value'))
+      .map((each) => ({
+        ...each,
+      })),
+    fc.array(fc.tuple(tie('value'), tie('value'))).map((entries) => new Map(entries)),
+    fc.array(tie('value')).map((items) => new Set(items)),
+  ),
+}))
+
+function* objectsIn(value: unknown): Generator<object> {
+  if (typeof value !== 'object' || value === null) return
+  yield value
+  const inside =
+    value instanceof Map ? [...value.keys(), ...value.values()] : value instanceof Set ? [...value] : innerValues(value)
+  for (const each of inside) yield* objectsIn(each)
+}
+
+function innerValues(value: object): unknown[] {
+  return value instanceof Uint8Array ? [] : Object.values(value)
+}
+
+function isDictionaryOrArray(value: object): boolean {
+  return Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype
+}
