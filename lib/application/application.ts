@@ -45,6 +45,12 @@ interface ApplicationStatics {
   readonly snapshottingProjectors?: unknown
 }
 
+/** A save that has not settled yet, and the transaction it is in. */
+interface SaveUnderWay {
+  readonly settled: Promise<unknown>
+  readonly transaction: OpenTransaction | undefined
+}
+
 /** What is there once an application is connected. */
 interface Opened {
   readonly factory: Factory
@@ -79,7 +85,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   #opening: Promise<Opened> | undefined
   #closed = false
   /** The save of an aggregate that is under way. */
-  readonly #saving = new WeakMap<object, Promise<unknown>>()
+  readonly #saving = new WeakMap<object, SaveUnderWay>()
   /** The transaction that an aggregate was last saved in. */
   readonly #savedIn = new WeakMap<object, OpenTransaction>()
 
@@ -171,8 +177,10 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    *   another transaction that is still open: were that rolled back, these would leave a gap.
    */
   async save(...objects: readonly Saved[]): Promise<Recording[]> {
-    // two saves of one aggregate under way: were the first to fail, the second would leave a gap
-    for (const object of objects) while (this.#isBehindAnother(object)) await this.#saving.get(object as object)
+    const transaction = this.#opened?.recorder.currentTransaction?.()
+    for (const object of objects) {
+      for (let other = this.#other(object, transaction); other; other = this.#other(object, transaction)) await other
+    }
 
     const collected: { aggregate: object; events: readonly DomainEvent[] }[] = []
     const domainEvents: DomainEvent[] = []
@@ -194,12 +202,13 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       const aggregates = collected.map(({ aggregate }) => aggregate)
       const saving = this.#put(domainEvents, aggregates, giveAllBack)
       const settled = saving.catch(() => undefined)
-      for (const aggregate of aggregates) this.#saving.set(aggregate, settled)
+      const save = { settled, transaction }
+      for (const aggregate of aggregates) this.#saving.set(aggregate, save)
       try {
         return await saving
       } finally {
         for (const aggregate of aggregates) {
-          if (this.#saving.get(aggregate) === settled) this.#saving.delete(aggregate)
+          if (this.#saving.get(aggregate) === save) this.#saving.delete(aggregate)
         }
       }
     } catch (error) {
@@ -246,10 +255,14 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return events.put(domainEvents)
   }
 
-  #isBehindAnother(object: Saved): boolean {
-    if (typeof object !== 'object' || object === null || !this.#saving.has(object)) return false
-    const { pendingEvents } = object as { pendingEvents?: readonly unknown[] }
-    return pendingEvents === undefined || pendingEvents.length > 0
+  /** The end of another save of this aggregate to wait for: were that to fail, newer events would leave a gap. */
+  #other(object: Saved, transaction: OpenTransaction | undefined): Promise<unknown> | undefined {
+    const other = object && this.#saving.get(object)
+    const { pendingEvents } = (object ?? {}) as { pendingEvents?: readonly unknown[] }
+    if (!other || pendingEvents?.length === 0) return undefined
+    // the other may be waiting for what this transaction holds
+    if (transaction && transaction !== other.transaction) throw savedElsewhere()
+    return other.settled
   }
 
   async #open(): Promise<Opened> {
@@ -332,7 +345,8 @@ function checkDomainEvent(object: unknown): DomainEvent {
 
 function savedElsewhere(): ProgrammingError {
   return new ProgrammingError(
-    'Earlier events of this aggregate are in a transaction that is still open: save it inside that one, or after it',
+    'Earlier events of this aggregate are being saved elsewhere, in or beside a transaction that is still open: save it ' +
+      'inside that one, or after it',
   )
 }
 

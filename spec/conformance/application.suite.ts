@@ -264,6 +264,25 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
       expect(await school.tricks('Fido')).to.deep.equal(['inside', 'outside'])
     })
 
+    define('refuses inside a transaction to wait for a save outside that waits for the transaction', async (opened) => {
+      const school = schoolOn(opened)
+      const dog = new Dog('Fido')
+      await school.save(dog)
+      let outside!: Promise<unknown>
+      await school.transaction(async () => {
+        await school.register('Rex') // takes the writer, where there is one
+        dog.addTrick('outside')
+        outside = opened.datastore.outside(() => school.save(dog))
+        outside.catch(() => undefined)
+        dog.addTrick('inside')
+        await rejection(school.save(dog), ProgrammingError)
+      })
+      await outside
+      expect(pendingVersions(dog)).to.deep.equal([3])
+      await school.save(dog)
+      expect(await school.tricks('Fido')).to.deep.equal(['outside', 'inside'])
+    })
+
     define('gives events back after a conflict that is caught inside a transaction, once', async (opened) => {
       const school = schoolOn(opened)
       await school.register('Fido')

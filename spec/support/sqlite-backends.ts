@@ -70,7 +70,7 @@ async function opened(
     // suites name no dialect: to them it is a datastore with sessions of whatever kind
     datastore: datastore as unknown as AnyDatastore,
     factory: (name) => new DrizzleFactory({ datastore: datastore as never, name }),
-    persistence: () => datastore as unknown as AnyDatastore,
+    persistence: () => datastore,
     owners: ownersTable(datastore),
     async close() {
       await datastore.close()
