@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { v4 as uuidv4 } from 'uuid'
 import { OriginatorIdError, OriginatorVersionError, ProgrammingError, TopicError } from '../errors.js'
 import { copyData, frozenCopy } from './copy.js'
 import type { DomainEvent } from './event.js'
@@ -195,8 +195,8 @@ export function isUnderConstruction(aggregateClass: Function): boolean {
  * failed.
  */
 export function giveBack(aggregate: object, events: readonly DomainEvent[]): void {
-  // What collected them was an aggregate.
-  if (events.length > 0) giveBackPending(aggregate as Aggregate, events)
+  // an object of the user's own that has collectEvents() has nowhere to take them
+  if (events.length > 0 && definitionOfInstance(aggregate)) giveBackPending(aggregate as Aggregate, events)
 }
 
 /**
@@ -239,7 +239,7 @@ function constructionOf(aggregateClass: Function): Construction {
   const construction = constructions.at(-1)
   if (construction !== undefined && isUnderConstruction(aggregateClass)) return construction
   if (aggregateClass === Aggregate) {
-    const event = newEvent(randomUUID(), firstVersion, 'Aggregate.Created', {})
+    const event = newEvent(uuidv4(), firstVersion, 'Aggregate.Created', {})
     return { definition: plain, event, saves: true, aggregate: undefined }
   }
   throw new ProgrammingError(

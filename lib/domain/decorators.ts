@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { v4 as uuidv4 } from 'uuid'
 import { OriginatorVersionError, ProgrammingError } from '../errors.js'
 import {
   Aggregate,
@@ -254,7 +254,7 @@ function createByConstructor(
 
 function newId({ name, aggregateClass }: Definition, args: readonly unknown[]): unknown {
   const { createId } = aggregateClass as { createId?: unknown }
-  if (createId === undefined) return randomUUID()
+  if (createId === undefined) return uuidv4()
   if (typeof createId === 'function') return Reflect.apply(createId, aggregateClass, args)
   throw new ProgrammingError(`static createId of '${name}' must be a function that returns an id`)
 }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { v4 as uuidv4 } from 'uuid'
 import { ProgrammingError } from '../errors.js'
 import {
   Aggregate,
@@ -51,7 +51,7 @@ export abstract class EventedAggregate<Events extends EventMap<Events>> extends 
     options: { readonly id?: string | undefined } = {},
   ): A {
     const definition = definitionOfEvented(this)
-    const { id = randomUUID() } = options
+    const { id = uuidv4() } = options
     return createNew(definition, name, checkData(eventOf(definition, name), data), id) as A
   }
 

@@ -96,7 +96,7 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
 
   async #close(): Promise<void> {
     await this.#writer.take()
-    this.#writer.close(closed())
+    this.#writer.close(closed)
   }
 
   #unit(transaction: Transaction<MemorySession, MemoryTables>, ended?: () => void): Unit<MemorySession, MemoryTables> {

@@ -346,7 +346,7 @@ export class Transaction<Session, Connection> {
       throw error
     }
     this.#state = 'committed'
-    this.#turns.close(ended())
+    this.#turns.close(ended)
     if (this.#parent) {
       this.#parent.#afterCommit.push(...this.#afterCommit)
       this.#parent.#onRollback.push(...this.#onRollback)
@@ -376,7 +376,7 @@ export class Transaction<Session, Connection> {
   /** Ends this and what is open inside: whoever still works there gets an error instead of a statement of his own. */
   #endAll(): void {
     this.#state = 'rolled back'
-    this.#turns.close(ended())
+    this.#turns.close(ended)
     if (this.#child) this.#child.#endAll()
   }
 

@@ -1,4 +1,4 @@
-import { InterfaceError, OperationalError } from '../errors.js'
+import { OperationalError } from '../errors.js'
 
 /**
  * A fair queue for one thing at a time (a writer, a connection, the inside of a transaction).
@@ -7,7 +7,7 @@ import { InterfaceError, OperationalError } from '../errors.js'
  */
 export class Turns {
   #taken = false
-  #closed: Error | undefined
+  #closed: (() => Error) | undefined
   readonly #waiting: Waiter[] = []
   readonly #what: string
   readonly #timeoutMs: number
@@ -20,7 +20,7 @@ export class Turns {
 
   /** Takes the turn at once if it is free. */
   tryTake(): boolean {
-    if (this.#closed) throw this.#closed
+    if (this.#closed) throw this.#closed()
     if (this.#taken) return false
     this.#taken = true
     return true
@@ -76,12 +76,12 @@ export class Turns {
     }
   }
 
-  /** Sends everybody away who waits now or comes later. Who has the turn keeps it. */
-  close(reason: Error = new InterfaceError(`Gone: ${this.#what}`)): void {
+  /** Sends everybody away who waits now or comes later, with an error made for each. Who has the turn keeps it. */
+  close(reason: () => Error): void {
     this.#closed = reason
     for (const { reject, timer } of this.#waiting.splice(0)) {
       clearTimeout(timer)
-      reject(reason)
+      reject(reason())
     }
   }
 }

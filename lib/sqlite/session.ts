@@ -204,10 +204,7 @@ class GuardedClient {
   prepare(sql: string): GuardedStatement {
     this.check()
     refuseTransactionControl(sql)
-    return new GuardedStatement(
-      this,
-      this.driven(() => this.#connection.client.prepare(sql)),
-    )
+    return new GuardedStatement(this, this.#connection.prepared(sql))
   }
 
   check(): void {

@@ -35,7 +35,9 @@ const preparedAtMost = 200
 /** One better-sqlite3 connection with its prepared statements, and its transaction if one is open. Synchronous throughout. */
 export class SqliteConnection implements Connection {
   readonly client: SqliteClient
-  readonly #prepared = new Map<string, SqliteStatement>()
+  /** Ours, with rows as arrays; and the users', as their clients prepare them. */
+  readonly #ours = new Map<string, SqliteStatement>()
+  readonly #users = new Map<string, SqliteStatement>()
   /** Whether a transaction of ours is open. SQLite may have ended it by itself: on a full disk, by ON CONFLICT ROLLBACK. */
   #began = false
 
@@ -151,18 +153,35 @@ export class SqliteConnection implements Connection {
     }
   }
 
-  #statement(sql: string): SqliteStatement {
-    let statement = this.#prepared.get(sql)
-    if (statement) return statement
-    statement = this.client.prepare(sql)
-    // a user's database may be set to give bigints, or not: versions and ids are numbers here
-    statement.safeIntegers(false)
-    if (statement.reader) statement.raw(true)
-    if (this.#prepared.size >= preparedAtMost) {
-      const [oldest] = this.#prepared.keys()
-      if (oldest !== undefined) this.#prepared.delete(oldest)
-    }
-    this.#prepared.set(sql, statement)
-    return statement
+  /** A statement of the user's: who runs it sets first how it gives rows, since others may share it. */
+  prepared(sql: string): SqliteStatement {
+    return remembered(this.#users, sql, () => this.driven(() => this.client.prepare(sql)))
   }
+
+  #statement(sql: string): SqliteStatement {
+    return remembered(this.#ours, sql, () => {
+      const statement = this.client.prepare(sql)
+      // a user's database may be set to give bigints, or not: versions and ids are numbers here
+      statement.safeIntegers(false)
+      if (statement.reader) statement.raw(true)
+      return statement
+    })
+  }
+}
+
+/** The statement of that text, prepared if it has not been; the one that was prepared first makes room. */
+function remembered(
+  statements: Map<string, SqliteStatement>,
+  sql: string,
+  prepare: () => SqliteStatement,
+): SqliteStatement {
+  let statement = statements.get(sql)
+  if (statement) return statement
+  statement = prepare()
+  if (statements.size >= preparedAtMost) {
+    const [oldest] = statements.keys()
+    if (oldest !== undefined) statements.delete(oldest)
+  }
+  statements.set(sql, statement)
+  return statement
 }
