@@ -34,7 +34,13 @@ export interface ApplicationOptions {
 }
 
 /** What `save` takes: aggregates and domain events; `undefined` and `null` are passed over. */
-export type Saved = { collectEvents(): readonly DomainEvent[] } | DomainEvent | undefined | null
+export type Saved = Collectable | DomainEvent | undefined | null
+
+/** What has events to be saved: an aggregate. */
+export interface Collectable {
+  /** Takes the pending events, oldest first, and leaves none. */
+  collectEvents(): readonly DomainEvent[]
+}
 
 /** What a subclass may say of itself, as static members. */
 interface ApplicationStatics {
@@ -115,7 +121,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   }
 
   /** Constructs the application, connects, and creates tables: a configuration that can't work fails here. */
-  static async create<A extends { ready(): Promise<void>; close(): Promise<void> }>(
+  static async create<A extends Pick<Application, 'ready' | 'close'>>(
     this: new (options?: ApplicationOptions) => A,
     options?: ApplicationOptions,
   ): Promise<A> {
@@ -225,6 +231,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     if (opened && !this.#given) await opened.factory.close()
   }
 
+  /** As `close`: `await using school = new TrainingSchool()`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
@@ -333,7 +340,7 @@ function givenFactory({ persistence, topicBase }: ApplicationOptions, env: Envir
   )
 }
 
-function isCollectable(object: object): object is { collectEvents(): readonly DomainEvent[] } {
+function isCollectable(object: object): object is Collectable {
   return typeof (object as { collectEvents?: unknown }).collectEvents === 'function'
 }
 

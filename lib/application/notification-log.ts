@@ -52,7 +52,7 @@ export class NotificationLog {
   /**
    * Notifications, by id.
    *
-   * @param options.limit  Default: the section size, which is also the most.
+   * @param options  Bounds as a recorder takes them; `limit` is the section size by default, which is also the most.
    * @throws ProgrammingError  `limit` is above the section size, or a bound is no integer.
    */
   async select({ limit = this.sectionSize, ...bounds }: Partial<SelectNotificationsOptions> = {}): Promise<

@@ -18,7 +18,7 @@ export class Repository {
   /**
    * The aggregate of that id, as its events made it.
    *
-   * @param options.version  Its state at that version; above the last, the last state. Default: the last.
+   * @param options  `version`: its state at that version; above the last, the last state. Default: the last.
    * @returns An instance of the class, or of the subclass whose stream it is.
    * @throws AggregateNotFoundError  No events (up to that version).
    * @throws AggregateTypeError  The stream is of another class.

@@ -171,11 +171,12 @@ export function trigger(aggregate: Aggregate, event: AggregateEvent, values: obj
  * @throws ProgrammingError  The constructor sets one of the fields that are ours, or returns another object.
  */
 export function construct(definition: Definition, target: Function, args: unknown[], event: DomainEvent): Aggregate {
-  const construction: Construction = { definition, event, saves: false, aggregate: undefined }
+  const construction: Construction = { definition, target, event, saves: false, aggregate: undefined }
   constructions.push(construction)
   applying++
   try {
-    const aggregate = Reflect.construct(target, args, definition.aggregateClass) as Aggregate
+    // not with the decorated class as new.target: a Proxy there makes each instance several times as slow
+    const aggregate = Reflect.construct(target, args) as Aggregate
     checkConstructed(aggregate, construction)
     return aggregate
   } finally {
@@ -187,7 +188,7 @@ export function construct(definition: Definition, target: Function, args: unknow
 /** Whether `new` of that class is ours, and its base constructor has yet to run. */
 export function isUnderConstruction(aggregateClass: Function): boolean {
   const construction = constructions.at(-1)
-  return construction?.definition.aggregateClass === aggregateClass && construction.aggregate === undefined
+  return construction?.target === aggregateClass && construction.aggregate === undefined
 }
 
 /**
@@ -218,6 +219,8 @@ const firstVersion = 1
 /** An aggregate whose constructor runs. */
 interface Construction {
   readonly definition: Definition
+  /** The class whose constructor it is, as written. */
+  readonly target: Function
   readonly event: DomainEvent
   /** Whether the event is to be pending at once. */
   readonly saves: boolean
@@ -240,7 +243,7 @@ function constructionOf(aggregateClass: Function): Construction {
   if (construction !== undefined && isUnderConstruction(aggregateClass)) return construction
   if (aggregateClass === Aggregate) {
     const event = newEvent(uuidv4(), firstVersion, 'Aggregate.Created', {})
-    return { definition: plain, event, saves: true, aggregate: undefined }
+    return { definition: plain, target: Aggregate, event, saves: true, aggregate: undefined }
   }
   throw new ProgrammingError(
     `This subclass of '${nearestName(aggregateClass)}' needs its own @aggregate('…'), directly above the class`,

@@ -164,6 +164,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     await this.#closing
   }
 
+  /** As `close`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }

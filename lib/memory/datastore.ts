@@ -21,7 +21,7 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
   readonly #transactions: Transactions<MemorySession, MemoryTables>
   #closing: Promise<void> | undefined
 
-  /** @param options.poolTimeoutMs  How long to wait for the writer. Default: 30000. */
+  /** @param options  `poolTimeoutMs`: how long to wait for the writer, in ms. Default: 30000. */
   constructor({ poolTimeoutMs = 30_000 }: { poolTimeoutMs?: number | undefined } = {}) {
     super()
     this.#writer = new Turns('the writer of the memory datastore', poolTimeoutMs)
@@ -50,10 +50,12 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
     return this.#transactions.outside(fn)
   }
 
+  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
   onRollback(fn: () => void): void {
     this.#transactions.current()?.onRollback(fn)
   }
 
+  /** The outermost transaction that a call made now would join; `undefined` outside of any. */
   currentTransaction(): OpenTransaction | undefined {
     return this.#transactions.outermost()
   }
@@ -81,6 +83,7 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
     })
   }
 
+  /** There is nothing to connect to. @throws InterfaceError  It is closed. */
   async ready(): Promise<void> {
     this.#requireOpen()
   }

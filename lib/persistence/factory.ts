@@ -41,10 +41,13 @@ export abstract class Factory {
 
   /** Where the recorders keep their events. */
   abstract readonly datastore: AnyDatastore
-  /** @param purpose  `snapshots` has no notification ids. */
+  /** A recorder of events, stream by stream. @param purpose  `snapshots` has no notification ids. Default: `events`. */
   abstract aggregateRecorder(purpose?: 'events' | 'snapshots', making?: RecorderMaking): Promise<AggregateRecorder>
+  /** A recorder of events in one order. */
   abstract applicationRecorder(making?: RecorderMaking): Promise<ApplicationRecorder>
+  /** A recorder of how far upstream applications were processed. */
   abstract trackingRecorder(making?: RecorderMaking): Promise<TrackingRecorder>
+  /** A recorder of events and tracking, together. */
   abstract processRecorder(making?: RecorderMaking): Promise<ProcessRecorder>
   /** Closes what the factory opened; a datastore that it was given stays open. */
   abstract close(): Promise<void>

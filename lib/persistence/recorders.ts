@@ -27,6 +27,7 @@ export interface SelectNotificationsOptions {
   readonly inclusiveOfStart?: boolean | undefined
 }
 
+/** How long to wait for a position. */
 export interface WaitOptions {
   /** Milliseconds until `WaitTimeoutError`. Default: 1000. */
   readonly timeoutMs?: number | undefined

@@ -44,23 +44,35 @@ export function requireAutoflush(on: boolean): void {
  */
 export interface AnySession extends SessionExtras {
   /* eslint-disable @typescript-eslint/no-explicit-any -- tables of either dialect go in, and this room knows neither */
+  /** Drizzle's. */
   select(...fields: any[]): any
+  /** Drizzle's. */
   selectDistinct(...fields: any[]): any
+  /** Drizzle's. */
   insert(table: any): any
+  /** Drizzle's. */
   update(table: any): any
+  /** Drizzle's. */
   delete(table: any): any
+  /** Drizzle's. */
   with(...queries: any[]): any
+  /** Drizzle's. */
   $with(alias: string, ...rest: any[]): any
+  /** Drizzle's. */
   $count(source: any, filters?: any): any
   /** Relational queries over the schema that the datastore was given. */
   readonly query: any
+  /** A savepoint inside this transaction. */
   transaction<T>(work: (session: AnySession) => T | Promise<T>): Promise<T>
-  /** SQLite's. */
+  /** SQLite's: runs a statement. */
   run(query: any): any
+  /** SQLite's: all rows. */
   all(query: any): any
+  /** SQLite's: the first row. */
   get(query: any): any
+  /** SQLite's: all rows, each an array. */
   values(query: any): any
-  /** PostgreSQL's. */
+  /** PostgreSQL's: runs a statement. */
   execute(query: any): any
   /* eslint-enable @typescript-eslint/no-explicit-any */
 }

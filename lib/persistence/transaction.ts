@@ -442,6 +442,7 @@ export class TransactionHandle<Session> implements AsyncDisposable {
     await this.#transaction.rollback()
   }
 
+  /** Rolls back what was not committed. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#transaction.state === 'open') await this.#transaction.rollback()
   }

@@ -21,7 +21,9 @@ export interface Transcoding<T = unknown, Data = unknown> {
   readonly type: { readonly prototype: T }
   /** Stored with each value: never change it. */
   readonly name: string
+  /** What stands for the value. */
   encode(value: T): Data
+  /** The value again. */
   decode(data: Data): T
 }
 

@@ -157,21 +157,25 @@ export class SqliteSession<Schema extends Record<string, unknown> = Record<strin
 
   // Drizzle wraps what these four throw; a session that has ended answers by itself
 
+  /** Drizzle's: runs a statement. */
   override run(...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['run']>) {
     this.#transaction.requireStatement()
     return super.run(query)
   }
 
+  /** Drizzle's: all rows of a query. */
   override all<T = unknown>(...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['all']>) {
     this.#transaction.requireStatement()
     return super.all<T>(query)
   }
 
+  /** Drizzle's: the first row of a query. */
   override get<T = unknown>(...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['get']>) {
     this.#transaction.requireStatement()
     return super.get<T>(query)
   }
 
+  /** Drizzle's: all rows of a query, each an array. */
   override values<T extends unknown[] = unknown[]>(
     ...[query]: Parameters<BetterSQLiteTransaction<Schema, never>['values']>
   ) {

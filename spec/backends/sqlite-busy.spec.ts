@@ -20,7 +20,10 @@ describe('A SQLite file that another process has locked', () => {
     file = join(directory, 'school.db')
   })
 
-  afterEach(() => remove(directory))
+  afterEach(async () => {
+    await Child.endAll()
+    await remove(directory)
+  })
 
   it('is waited for while the event loop goes on, until the other lets go', async () => {
     await using datastore = sqlite(file)

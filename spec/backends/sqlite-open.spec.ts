@@ -17,7 +17,10 @@ describe('Opening a SQLite datastore', () => {
     directory = await temporaryDirectory()
   })
 
-  afterEach(() => remove(directory))
+  afterEach(async () => {
+    await Child.endAll()
+    await remove(directory)
+  })
 
   describe('by a URL or a file name', () => {
     const forms: Record<string, (file: string) => string> = {

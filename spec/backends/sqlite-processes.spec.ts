@@ -13,7 +13,6 @@ describe('Several processes on one SQLite file', function () {
   this.timeout(60_000)
   let directory: string
   let file: string
-  const children: Child[] = []
 
   beforeEach(async () => {
     directory = await temporaryDirectory()
@@ -21,11 +20,7 @@ describe('Several processes on one SQLite file', function () {
   })
 
   afterEach(async () => {
-    // what a failed case left running
-    for (const child of children.splice(0)) {
-      child.kill()
-      await child.exit
-    }
+    await Child.endAll()
     await remove(directory)
   })
 
@@ -128,13 +123,11 @@ describe('Several processes on one SQLite file', function () {
       expect(await school.save(new Dog('afterwards'))).to.have.length(1)
     })
   }
-
-  function start(program: string, ...args: string[]): Child {
-    const child = new Child(program, args)
-    children.push(child)
-    return child
-  }
 })
+
+function start(program: string, ...args: string[]): Child {
+  return new Child(program, args)
+}
 
 /** Gives all of them the word when all are ready; what each of them says at its end. */
 async function startTogether(children: readonly Child[]): Promise<unknown[]> {

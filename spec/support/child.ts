@@ -16,6 +16,7 @@ export class Child {
   readonly exit: Promise<Exit>
   /** All messages so far. */
   readonly received: unknown[] = []
+  static readonly #running = new Set<Child>()
   readonly #process: ChildProcess
   #taken = 0
   #news: () => void = () => undefined
@@ -31,10 +32,20 @@ export class Child {
       this.received.push(message)
       this.#news()
     })
+    Child.#running.add(this)
     this.exit = once(this.#process, 'close').then(([code, signal]) => {
+      Child.#running.delete(this)
       this.#news()
       return { code: code as number | null, signal: signal as NodeJS.Signals | null, stderr }
     })
+  }
+
+  /** Ends what a failed case has left running, after which nobody would wait for it. */
+  static async endAll(): Promise<void> {
+    for (const child of Child.#running) {
+      child.kill()
+      await child.exit
+    }
   }
 
   send(message: string): void {
