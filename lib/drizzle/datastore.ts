@@ -19,6 +19,11 @@ export interface DatastoreParts<Db, Session, C extends Connection> {
   readonly poolTimeoutMs: number
 }
 
+/** A datastore on any database, with whatever schema. */
+// the parameters stand for themselves in both directions, so nothing narrower takes every datastore
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type AnyDrizzleDatastore = Datastore<any, any, any>
+
 /**
  * A Drizzle database, its connections, and its transactions.
  *
@@ -144,8 +149,8 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   }
 
   /** Makes a factory of recorders on this datastore. */
-  factory(options: Omit<FactoryOptions, 'datastore'> = {}): DrizzleFactory {
-    return new DrizzleFactory({ ...options, datastore: this })
+  factory(options: Omit<FactoryOptions, 'datastore'> = {}): DrizzleFactory<Datastore<Db, Session, C>> {
+    return new DrizzleFactory<Datastore<Db, Session, C>>({ ...options, datastore: this })
   }
 
   /** Waits for open transactions, then closes what we opened; a `db` that the user gave stays open. */

@@ -1,7 +1,7 @@
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
 import { Factory, type FactoryOptions, type RecorderMaking } from '../persistence/factory.js'
-import type { Datastore } from './datastore.js'
+import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
 import type { TableKind, TableName } from './dialect.js'
 import {
   DrizzleAggregateRecorder,
@@ -13,13 +13,13 @@ import {
 import { releaseDatastore, sharedDatastore } from './shared-datastores.js'
 
 /** Makes recorders that keep their events in a Drizzle database: the one given, or the one that `DRIZZLE_URL` names. */
-export class DrizzleFactory extends Factory {
-  readonly #given: Datastore | undefined
+export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends Factory {
+  readonly #given: D | undefined
   #shared: Datastore | undefined
 
-  constructor(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions<Datastore> = {}) {
+  constructor(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions<D> = {}) {
     super(source)
-    this.#given = 'datastore' in source ? (source.datastore as Datastore | undefined) : undefined
+    this.#given = 'datastore' in source ? (source.datastore as D | undefined) : undefined
   }
 
   /**
@@ -27,8 +27,9 @@ export class DrizzleFactory extends Factory {
    *
    * @throws ProgrammingError  `DRIZZLE_URL` is missing, or its form is not known.
    */
-  get datastore(): Datastore {
-    return this.#given ?? (this.#shared ??= sharedDatastore(this.env))
+  get datastore(): D {
+    // a factory that was given none is one of whatever the environment names
+    return this.#given ?? ((this.#shared ??= sharedDatastore(this.env)) as D)
   }
 
   override check(): void {
@@ -43,22 +44,22 @@ export class DrizzleFactory extends Factory {
   async aggregateRecorder(
     purpose: 'events' | 'snapshots' = 'events',
     making?: RecorderMaking,
-  ): Promise<DrizzleAggregateRecorder> {
+  ): Promise<DrizzleAggregateRecorder<D>> {
     if (purpose !== 'events' && purpose !== 'snapshots') {
       throw new ProgrammingError("aggregateRecorder takes 'events' or 'snapshots'")
     }
     return this.#opened(new DrizzleAggregateRecorder(this.datastore, this.#table(purpose), this.#options()), making)
   }
 
-  async applicationRecorder(making?: RecorderMaking): Promise<DrizzleApplicationRecorder> {
+  async applicationRecorder(making?: RecorderMaking): Promise<DrizzleApplicationRecorder<D>> {
     return this.#opened(new DrizzleApplicationRecorder(this.datastore, this.#table('events'), this.#options()), making)
   }
 
-  async trackingRecorder(making?: RecorderMaking): Promise<DrizzleTrackingRecorder> {
+  async trackingRecorder(making?: RecorderMaking): Promise<DrizzleTrackingRecorder<D>> {
     return this.#opened(new DrizzleTrackingRecorder(this.datastore, this.#table('tracking'), this.#options()), making)
   }
 
-  async processRecorder(making?: RecorderMaking): Promise<DrizzleProcessRecorder> {
+  async processRecorder(making?: RecorderMaking): Promise<DrizzleProcessRecorder<D>> {
     return this.#opened(
       new DrizzleProcessRecorder(this.datastore, this.#table('events'), this.#table('tracking'), this.#options()),
       making,

@@ -8,11 +8,15 @@ import type {
   TrackingRecorder,
   WaitOptions,
 } from '../persistence/recorders.js'
-import type { AnySession } from '../persistence/session.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
-import { type OpenTransaction, PassesTransactionsOn } from '../persistence/transaction.js'
+import {
+  type OpenTransaction,
+  PassesTransactionsOn,
+  type SessionOf,
+  type Transactional,
+} from '../persistence/transaction.js'
 import { waitForTracking } from '../persistence/wait.js'
-import type { Datastore } from './datastore.js'
+import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
 import type { Connection, TableName } from './dialect.js'
 import * as statements from './statements.js'
 
@@ -23,12 +27,12 @@ export interface RecorderOptions {
 }
 
 /** Tables of one datastore, created when first needed, and the datastore's transactions. */
-class DrizzleRecorder extends PassesTransactionsOn<AnySession> {
+class DrizzleRecorder<D extends AnyDrizzleDatastore> extends PassesTransactionsOn<SessionOf<D>> {
   #isThere: boolean
   #creating: Promise<void> | undefined
 
   constructor(
-    readonly datastore: Datastore,
+    readonly datastore: D,
     private readonly tables: readonly TableName[],
     { createTable = true }: RecorderOptions = {},
   ) {
@@ -51,7 +55,7 @@ class DrizzleRecorder extends PassesTransactionsOn<AnySession> {
     if (!this.#isThere) await this.#createTables()
   }
 
-  protected transactional(): Datastore {
+  protected transactional(): Transactional<SessionOf<D>> {
     return this.datastore
   }
 
@@ -102,9 +106,12 @@ class DrizzleRecorder extends PassesTransactionsOn<AnySession> {
 }
 
 /** Events of originators; on a table of kind `snapshots` without notification ids. */
-export class DrizzleAggregateRecorder extends DrizzleRecorder implements AggregateRecorder {
+export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
+  extends DrizzleRecorder<D>
+  implements AggregateRecorder
+{
   constructor(
-    datastore: Datastore,
+    datastore: D,
     protected readonly events: TableName,
     options?: RecorderOptions,
     otherTables: readonly TableName[] = [],
@@ -127,7 +134,10 @@ export class DrizzleAggregateRecorder extends DrizzleRecorder implements Aggrega
 }
 
 /** Events of originators, in one order. */
-export class DrizzleApplicationRecorder extends DrizzleAggregateRecorder implements ApplicationRecorder {
+export class DrizzleApplicationRecorder<D extends AnyDrizzleDatastore = Datastore>
+  extends DrizzleAggregateRecorder<D>
+  implements ApplicationRecorder
+{
   async selectNotifications(options: SelectNotificationsOptions): Promise<Notification[]> {
     checkSelectNotifications(options)
     return this.read((connection) =>
@@ -141,9 +151,12 @@ export class DrizzleApplicationRecorder extends DrizzleAggregateRecorder impleme
 }
 
 /** How far upstream applications were processed. */
-export class DrizzleTrackingRecorder extends DrizzleRecorder implements TrackingRecorder {
+export class DrizzleTrackingRecorder<D extends AnyDrizzleDatastore = Datastore>
+  extends DrizzleRecorder<D>
+  implements TrackingRecorder
+{
   constructor(
-    datastore: Datastore,
+    datastore: D,
     private readonly tracking: TableName,
     options?: RecorderOptions,
   ) {
@@ -171,11 +184,14 @@ export class DrizzleTrackingRecorder extends DrizzleRecorder implements Tracking
 }
 
 /** Events and the position they came from, stored together or not at all. */
-export class DrizzleProcessRecorder extends DrizzleApplicationRecorder implements ProcessRecorder {
-  readonly #positions: DrizzleTrackingRecorder
+export class DrizzleProcessRecorder<D extends AnyDrizzleDatastore = Datastore>
+  extends DrizzleApplicationRecorder<D>
+  implements ProcessRecorder
+{
+  readonly #positions: DrizzleTrackingRecorder<D>
 
   constructor(
-    datastore: Datastore,
+    datastore: D,
     events: TableName,
     private readonly tracking: TableName,
     options?: RecorderOptions,

@@ -97,7 +97,7 @@ describe('A SQLite file that another process has locked', () => {
   })
 
   it("is waited for at the commit of a user's database without WAL, which a reader holds up", async () => {
-    const client = new Database(file, { timeout: 1234 })
+    const client = new Database(file, { timeout: 6000 })
     const db = drizzle(client)
     db.run(createOwners)
     await using datastore = sqlite(db)
@@ -117,7 +117,7 @@ describe('A SQLite file that another process has locked', () => {
     expect(await saving.promise).to.deep.equal([1])
     expect((await recorder.selectEvents('dog')).map(plain)).to.deep.equal([plain(storedEvent('dog', 1))])
     expect(db.select().from(owners).all()).to.deep.equal([{ name: 'Ann' }])
-    expect(client.pragma('busy_timeout', { simple: true })).to.equal(1234)
+    expect(client.pragma('busy_timeout', { simple: true })).to.equal(6000)
     client.close()
   })
 })

@@ -66,6 +66,16 @@ describe('Several processes on one SQLite file', function () {
     )
   })
 
+  it('write the same aggregate, each in a transaction: who is second waits, decides on what is there, and has no conflict', async () => {
+    await using datastore = sqlite(file)
+    const school = new Application({ name: 'School', persistence: datastore })
+    await school.save(new Dog('Fido'))
+    const conflicts = await startTogether([1, 2, 3].map(() => start('rival', file, 'Fido', '40', 'inside')))
+    expect(conflicts).to.deep.equal([0, 0, 0])
+    const fido = await school.repository.get(Dog, Dog.createId('Fido'))
+    expect([fido.version, new Set(fido.tricks).size]).to.deep.equal([121, 120])
+  })
+
   it('show a reader what is committed, in order, and never anything that it has passed', async () => {
     await using datastore = sqlite(file)
     const recorder = await new DrizzleFactory({ datastore, name: 'School' }).applicationRecorder()

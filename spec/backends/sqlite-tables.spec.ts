@@ -7,14 +7,9 @@ import Database from 'better-sqlite3'
 import { expect } from 'chai'
 import { eq } from 'drizzle-orm'
 import { Application } from '../../lib/application/application.js'
-import {
-  type Datastore,
-  DrizzleApplicationRecorder,
-  DrizzleFactory,
-  DrizzleProcessRecorder,
-} from '../../lib/drizzle/index.js'
+import { DrizzleApplicationRecorder, DrizzleFactory, DrizzleProcessRecorder } from '../../lib/drizzle/index.js'
 import { DatabaseProgrammingError, ProgrammingError } from '../../lib/errors.js'
-import { type SqliteDatastore, eventsTable, snapshotsTable, sqlite, trackingTable } from '../../lib/sqlite/index.js'
+import { eventsTable, snapshotsTable, sqlite, trackingTable } from '../../lib/sqlite/index.js'
 import { Dog } from '../support/dogs.js'
 import { rejection } from '../support/rejection.js'
 import { remove, temporaryDirectory } from '../support/sqlite-backends.js'
@@ -82,7 +77,7 @@ describe('The tables on SQLite', () => {
       await using datastore = sqlite(file)
       const events = { kind: 'events', name } as const
       const tracking = { kind: 'tracking', name: `${name} seen` } as const
-      const recorder = new DrizzleProcessRecorder(ofAnyDialect(datastore), events, tracking)
+      const recorder = new DrizzleProcessRecorder(datastore, events, tracking)
       await recorder.insertEvents([storedEvent('dog', 1)], { tracking: { applicationName: 'up', notificationId: 7 } })
       expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1])
       expect(await recorder.maxTrackingId('up')).to.equal(7)
@@ -96,11 +91,11 @@ describe('The tables on SQLite', () => {
   it('have names of at most 63 bytes, that of the index included', async () => {
     await using datastore = sqlite(file)
     const longest = 'ö'.repeat(25) + 'x' // with _version_key 63 bytes
-    const recorder = new DrizzleApplicationRecorder(ofAnyDialect(datastore), { kind: 'events', name: longest })
+    const recorder = new DrizzleApplicationRecorder(datastore, { kind: 'events', name: longest })
     expect(await recorder.insertEvents([storedEvent('dog', 1)])).to.deep.equal([1])
     const name = `${longest}x`
     const tooLong = [
-      () => new DrizzleApplicationRecorder(ofAnyDialect(datastore), { kind: 'events', name }),
+      () => new DrizzleApplicationRecorder(datastore, { kind: 'events', name }),
       () => eventsTable({ name }),
       () => snapshotsTable({ name: 'x'.repeat(64) }),
       () => trackingTable({ name: 'x'.repeat(64) }),
@@ -172,11 +167,6 @@ describe('The tables on SQLite', () => {
     expect(Object.keys(catalogue(file))).to.include('school_events')
   })
 })
-
-/** Recorders name no dialect; factories, which know what they were given, say so for everybody else. */
-function ofAnyDialect(datastore: SqliteDatastore): Datastore {
-  return datastore as unknown as Datastore
-}
 
 /** The SQL that drizzle-kit makes of a schema file with our tables. */
 async function generate(): Promise<string> {

@@ -5,6 +5,7 @@ import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { pgTable, text as pgText } from 'drizzle-orm/pg-core'
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import { Application } from '../../lib/application/application.js'
+import { DrizzleApplicationRecorder } from '../../lib/drizzle/recorders.js'
 import { eventsTable, sqlite } from '../../lib/sqlite/index.js'
 
 const people = sqliteTable('people', { id: integer('id').primaryKey(), name: text('name').notNull() })
@@ -64,6 +65,26 @@ describe('The types of a session on SQLite', () => {
       // @ts-expect-error no such table in the schema
       await datastore.db.query.dogs.findMany()
     })
+  })
+
+  it('are those of the datastore in recorders that were made for it', async () => {
+    await using datastore = sqlite(':memory:', { schema })
+    await datastore.ready()
+    for (const statement of createTables) await datastore.db.run(statement)
+    const recorder = new DrizzleApplicationRecorder(datastore, { kind: 'events', name: 'school_events' })
+    await recorder.transaction(async (session) => {
+      await session.insert(people).values({ name: 'Ann' })
+      const found = await session.query.people.findFirst()
+      const name: string | undefined = found?.name
+      expect(name).to.equal('Ann')
+    })
+    const made = await datastore.factory({ name: 'School' }).applicationRecorder()
+    compilerOnly(() =>
+      made.transaction(async (session) => {
+        // @ts-expect-error a name is text
+        await session.insert(people).values({ name: 42 })
+      }),
+    )
   })
 
   it("are those of the user's own database", async () => {

@@ -1,11 +1,12 @@
-// Teaches one dog tricks, against others who do the same: `rival <file> <dog> <count>`. Says how many conflicts it had.
+// Teaches one dog tricks, against others who do the same: `rival <file> <dog> <count>`, and `inside` a transaction each.
+// Says how many conflicts it had.
 import { RecordConflictError } from '../../../lib/errors.js'
 import { sqlite } from '../../../lib/sqlite/index.js'
 import { Application } from '../../../lib/application/application.js'
 import { Dog } from '../dogs.js'
 import { tell, told } from './parent.js'
 
-const [file = '', name = '', count = ''] = process.argv.slice(2)
+const [file = '', name = '', count = '', inside] = process.argv.slice(2)
 const start = told()
 await tell('ready')
 await start
@@ -13,10 +14,8 @@ const datastore = sqlite(file)
 const school = new Application({ name: 'School', persistence: datastore })
 let conflicts = 0
 for (let n = 1; n <= Number(count);) {
-  const dog = await school.repository.get(Dog, Dog.createId(name))
-  dog.addTrick(`${process.pid} ${n}`)
   try {
-    await school.save(dog)
+    await (inside ? school.transaction(() => teach(`${process.pid} ${n}`)) : teach(`${process.pid} ${n}`))
     n += 1
   } catch (error) {
     if (!(error instanceof RecordConflictError)) throw error
@@ -27,3 +26,9 @@ await tell(conflicts)
 await school.close()
 await datastore.close()
 process.disconnect()
+
+async function teach(trick: string): Promise<void> {
+  const dog = await school.repository.get(Dog, Dog.createId(name))
+  dog.addTrick(trick)
+  await school.save(dog)
+}
