@@ -19,15 +19,10 @@ export { Factory, type FactoryOptions, type RecorderMaking } from './persistence
 export { Mapper } from './persistence/mapper.js'
 export type * from './persistence/recorders.js'
 export type * from './persistence/stored-event.js'
+export type { TransactionHandle } from './persistence/transaction-handle.js'
 export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
-export type { AnySession } from './persistence/session.js'
-export type {
-  SessionExtras,
-  SessionOf,
-  Transactional,
-  TransactionHandle,
-  TransactionOptions,
-} from './persistence/transaction.js'
+export type { AnySession, SessionExtras } from './persistence/session.js'
+export type { SessionOf, Transactional, TransactionOptions } from './persistence/transactional.js'
 export { JsonTranscoder, type Transcoder, type Transcoding } from './persistence/transcoder.js'
 
 // the two names that PERSISTENCE_MODULE knows by itself; the second loads drizzle-orm when it is first used

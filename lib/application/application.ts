@@ -15,7 +15,7 @@ import {
   PassesTransactionsOn,
   type SessionOf,
   type Transactional,
-} from '../persistence/transaction.js'
+} from '../persistence/transactional.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { NotificationLog } from './notification-log.js'
@@ -90,15 +90,19 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   #opened: Opened | undefined
   #opening: Promise<Opened> | undefined
   #closed = false
+  #closing: Promise<void> | undefined
   /** The save of an aggregate that is under way. */
   readonly #saving = new WeakMap<object, SaveUnderWay>()
-  /** The transaction that an aggregate was last saved in. */
+  /** The transaction or savepoint that an aggregate was last saved in. */
   readonly #savedIn = new WeakMap<object, OpenTransaction>()
+  /** Aggregates that were read in a transaction which was rolled back: perhaps from events that are not there. */
+  readonly #doubtful = new WeakSet<object>()
 
   /** @throws ProgrammingError  The class's name is none that tables can be named after, or `persistence` is neither. */
   constructor(options: ApplicationOptions = {}) {
     super()
     const statics = this.constructor as ApplicationStatics
+    checkOptions(options)
     this.#options = options
     this.name = applicationName(options, statics, this.constructor.name)
     this.env = new Environment(this.name, statics.env, process.env, options.env)
@@ -112,7 +116,11 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       { known: () => this.#opened?.recorder, connected: async () => (await this.#open()).recorder },
       () => this.factory.datastore as AnyDatastore<SessionOf<D>>,
     )
-    this.repository = new Repository(async () => (await this.#open()).events)
+    this.repository = new Repository({
+      events: async () => (await this.#open()).events,
+      onRollback: (fn) => this.#opened?.recorder.onRollback?.(fn),
+      doubt: (aggregate) => this.#doubtful.add(aggregate),
+    })
     this.events = {
       put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
@@ -183,10 +191,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    *   another transaction that is still open: were that rolled back, these would leave a gap.
    */
   async save(...objects: readonly Saved[]): Promise<Recording[]> {
-    const transaction = this.#opened?.recorder.currentTransaction?.()
-    for (const object of objects) {
-      for (let other = this.#other(object, transaction); other; other = this.#other(object, transaction)) await other
-    }
+    const transaction = (this.#opened?.recorder ?? this.#given?.datastore)?.currentTransaction?.()
+    // all of them looked at again after each wait: another save may have begun meanwhile
+    for (let other = this.#other(objects, transaction); other; other = this.#other(objects, transaction)) await other
 
     const collected: { aggregate: object; events: readonly DomainEvent[] }[] = []
     const domainEvents: DomainEvent[] = []
@@ -223,12 +230,17 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     }
   }
 
-  /** Waits for what is under way, and closes what the application opened. Every later call is an `InterfaceError`. */
-  async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    const opened = this.#opened ?? (await this.#opening?.catch(() => undefined))
-    if (opened && !this.#given) await opened.factory.close()
+  /**
+   * Closes what the application opened, once open transactions on it have ended. Every later call is an `InterfaceError`.
+   *
+   * @throws ProgrammingError  It is called inside a transaction on what it has to close; the application stays open.
+   * @throws OperationalError  Open transactions did not end within the pool timeout; it may be called again.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close().finally(() => {
+      if (!this.#closed) this.#closing = undefined
+    })
+    return this.#closing
   }
 
   /** As `close`: `await using school = new TrainingSchool()`. */
@@ -246,6 +258,17 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return (await this.#open()).recorder as Transactional as Transactional<SessionOf<D>>
   }
 
+  async #close(): Promise<void> {
+    this.#closed = true
+    try {
+      const opened = this.#opened ?? (await this.#opening?.catch(() => undefined))
+      if (opened && !this.#given) await opened.factory.close()
+    } catch (error) {
+      this.#closed = false
+      throw error
+    }
+  }
+
   async #put(
     domainEvents: readonly DomainEvent[],
     aggregates: readonly object[],
@@ -254,26 +277,36 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
     const transaction = recorder.currentTransaction?.()
     for (const aggregate of aggregates) {
-      const savedIn = this.#savedIn.get(aggregate)
-      if (savedIn && savedIn !== transaction && savedIn.isOpen) throw savedElsewhere()
-      if (transaction) this.#savedIn.set(aggregate, transaction)
+      const undecided = this.#savedIn.get(aggregate)?.decider
+      if (undecided && !transaction?.isInside(undecided)) throw savedElsewhere()
     }
+    const doubtful = aggregates.filter((aggregate) => this.#doubtful.has(aggregate))
+    if (doubtful.length > 0) await requireStoredBefore(recorder, domainEvents)
     recorder.onRollback?.(onRollback)
-    return events.put(domainEvents)
+    const recordings = await events.put(domainEvents)
+    for (const aggregate of aggregates) if (transaction) this.#savedIn.set(aggregate, transaction)
+    for (const aggregate of doubtful) this.#doubtful.delete(aggregate)
+    return recordings
   }
 
-  /** The end of another save of this aggregate to wait for: were that to fail, newer events would leave a gap. */
-  #other(object: Saved, transaction: OpenTransaction | undefined): Promise<unknown> | undefined {
-    const other = object && this.#saving.get(object)
-    const { pendingEvents } = (object ?? {}) as { pendingEvents?: readonly unknown[] }
-    if (!other || pendingEvents?.length === 0) return undefined
-    // the other may be waiting for what this transaction holds
-    if (transaction && transaction !== other.transaction) throw savedElsewhere()
-    return other.settled
+  /** The end of another save of one of these to wait for: were that to fail, newer events would leave a gap. */
+  #other(objects: readonly Saved[], transaction: OpenTransaction | undefined): Promise<unknown> | undefined {
+    for (const object of objects) {
+      const other = object && this.#saving.get(object)
+      const { pendingEvents } = (object ?? {}) as { pendingEvents?: readonly unknown[] }
+      if (!other || pendingEvents?.length === 0) continue
+      // only what is inside of this transaction is sure not to wait for what this one holds
+      if (transaction && !other.transaction?.isInside(transaction)) throw savedElsewhere()
+      return other.settled
+    }
+    return undefined
   }
 
   async #open(): Promise<Opened> {
-    if (this.#closed) throw new InterfaceError(`The application ${JSON.stringify(this.name)} is closed`)
+    // work that is under way in an open transaction comes to its end
+    if (this.#closed && !this.#opened?.recorder.currentTransaction?.()) {
+      throw new InterfaceError(`The application ${JSON.stringify(this.name)} is closed`)
+    }
     if (this.#opened) return this.#opened
     // what is opened here outlives the call: it starts outside of any transaction or request
     this.#opening ??= outsideOfEverything(async () => {
@@ -318,6 +351,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
 const outsideOfEverything = AsyncLocalStorage.snapshot()
 
+function checkOptions(options: ApplicationOptions): void {
+  const unknown = Object.keys(options).find((name) => !['env', 'name', 'persistence', 'topicBase'].includes(name))
+  if (unknown === undefined) return
+  throw new ProgrammingError(`An application has no option ${unknown}; it takes env, name, persistence and topicBase`)
+}
+
 function applicationName({ name }: ApplicationOptions, statics: ApplicationStatics, className: string): string {
   const given = name ?? statics.applicationName
   if (given !== undefined) {
@@ -348,6 +387,22 @@ function checkDomainEvent(object: unknown): DomainEvent {
   const { originatorId, originatorVersion, topic } = Object(object) as Partial<DomainEvent>
   if (originatorId !== undefined && originatorVersion !== undefined && topic !== undefined) return object as DomainEvent
   throw new ProgrammingError('save() takes aggregates and domain events; this is neither')
+}
+
+/** @throws ProgrammingError  The event before one of these is not stored, so that it would leave a gap. */
+async function requireStoredBefore(recorder: ApplicationRecorder, events: readonly DomainEvent[]): Promise<void> {
+  const first = new Map<string, number>()
+  for (const { originatorId, originatorVersion } of events) {
+    first.set(originatorId, Math.min(originatorVersion, first.get(originatorId) ?? Infinity))
+  }
+  for (const [originatorId, version] of first) {
+    const before = await recorder.selectEvents(originatorId, { gt: version - 2, lte: version - 1 })
+    if (version === 1 || before.length > 0) continue
+    throw new ProgrammingError(
+      `The aggregate ${JSON.stringify(originatorId)} was read inside a transaction that was rolled back, with events that ` +
+        'are not stored: get it again',
+    )
+  }
 }
 
 function savedElsewhere(): ProgrammingError {

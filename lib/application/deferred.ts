@@ -1,5 +1,5 @@
 import { InterfaceError } from '../errors.js'
-import type { AnyDatastore, Capabilities } from '../persistence/datastore.js'
+import { type AnyDatastore, type Capabilities, refuseSubscribe } from '../persistence/datastore.js'
 import type { Environment } from '../persistence/environment.js'
 import { Factory, type RecorderMaking } from '../persistence/factory.js'
 import type { Mapper } from '../persistence/mapper.js'
@@ -12,7 +12,7 @@ import type {
   TrackingRecorder,
 } from '../persistence/recorders.js'
 import type { Notification, StoredEvent } from '../persistence/stored-event.js'
-import { PassesTransactionsOn, type Transactional } from '../persistence/transaction.js'
+import { type OpenTransaction, PassesTransactionsOn, type Transactional } from '../persistence/transactional.js'
 import type { Transcoder } from '../persistence/transcoder.js'
 
 /*
@@ -57,8 +57,17 @@ export class DeferredRecorder<Session> extends PassesTransactionsOn<Session> imp
     return (await this.#recorder.connected()).maxNotificationId()
   }
 
+  /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
+  subscribe(): never {
+    return refuseSubscribe()
+  }
+
   onRollback(fn: () => void): void {
     this.#recorder.known()?.onRollback?.(fn)
+  }
+
+  currentTransaction(): OpenTransaction | undefined {
+    return this.#recorder.known()?.currentTransaction?.()
   }
 
   protected transactional(): Transactional<Session> | Promise<Transactional<Session>> {
@@ -96,6 +105,10 @@ export class DeferredDatastore<Session> extends PassesTransactionsOn<Session> im
 
   onRollback(fn: () => void): void {
     this.#factory.known()?.datastore.onRollback(fn)
+  }
+
+  currentTransaction(): OpenTransaction | undefined {
+    return this.#factory.known()?.datastore.currentTransaction()
   }
 
   async close(): Promise<void> {

@@ -6,13 +6,22 @@ import type { EventStore } from '../persistence/event-store.js'
 // the constructor's parameters are the class's own affair; `never` accepts them all
 export type AggregateClass<A extends object = object> = abstract new (...args: never[]) => A
 
+/** Where a repository has its events from, and whom it tells of an aggregate that may not be as it seems. */
+export interface RepositorySource {
+  /** The event store, once there is one. */
+  events(): Promise<EventStore>
+  /** Runs `fn` if the current transaction is rolled back. */
+  onRollback(fn: () => void): void
+  /** The aggregate was read in a transaction that was rolled back. */
+  doubt(aggregate: object): void
+}
+
 /** Gets aggregates back from their events. */
 export class Repository {
-  readonly #events: () => Promise<EventStore>
+  readonly #source: RepositorySource
 
-  /** @param events  The event store, once there is one. */
-  constructor(events: () => Promise<EventStore>) {
-    this.#events = events
+  constructor(source: RepositorySource) {
+    this.#source = source
   }
 
   /**
@@ -33,8 +42,10 @@ export class Repository {
     if (version !== undefined && !Number.isSafeInteger(version)) {
       throw new ProgrammingError('The option version must be an integer')
     }
-    const events = await (await this.#events()).take(id, version === undefined ? {} : { lte: version })
+    const events = await (await this.#source.events()).take(id, version === undefined ? {} : { lte: version })
     const aggregate = replay(events)
+    // read in a transaction that is rolled back, it may have events that are not there then
+    if (aggregate) this.#source.onRollback(() => this.#source.doubt(aggregate))
     if (!aggregate) {
       const upTo = version === undefined ? '' : ` up to version ${version}`
       throw new AggregateNotFoundError(`No events of ${JSON.stringify(id)} are stored${upTo}`)
@@ -50,7 +61,7 @@ export class Repository {
   /** Whether anything is stored of that id. */
   async has(id: string): Promise<boolean> {
     checkId(id)
-    return (await (await this.#events()).take(id, { limit: 1 })).length > 0
+    return (await (await this.#source.events()).take(id, { limit: 1 })).length > 0
   }
 }
 

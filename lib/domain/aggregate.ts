@@ -58,7 +58,10 @@ export class Aggregate {
 
   static {
     addPending = (aggregate, event) => aggregate.#pending.push(event)
-    giveBackPending = (aggregate, events) => (aggregate.#pending = [...events, ...aggregate.#pending])
+    giveBackPending = (aggregate, events) =>
+      (aggregate.#pending = [...events, ...aggregate.#pending].sort(
+        (a, b) => a.originatorVersion - b.originatorVersion,
+      ))
     findDefinition = (value) =>
       typeof value === 'object' && value !== null && #definition in value ? value.#definition : undefined
   }

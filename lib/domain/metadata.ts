@@ -13,6 +13,7 @@ import { frozenCopy, isPlainObject } from './copy.js'
 export function withMetadata<T>(metadata: Readonly<Record<string, unknown>>, work: () => T): T {
   if (!isPlainObject(metadata)) throw new ProgrammingError('withMetadata takes a plain object: { userId: … }')
   const merged = { ...current.getStore(), ...frozenCopy(metadata, 'The metadata') }
+  if (typeof work !== 'function') throw new ProgrammingError('withMetadata takes a function: its second argument')
   return current.run(Object.freeze(merged), work)
 }
 

@@ -1,13 +1,8 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
-import type { AnyDatastore, Capabilities } from '../persistence/datastore.js'
+import { type AnyDatastore, type Capabilities, TransactionalDatastore } from '../persistence/datastore.js'
 import type { FactoryOptions } from '../persistence/factory.js'
 import type { AnySession } from '../persistence/session.js'
-import {
-  type OpenTransaction,
-  PassesTransactionsOn,
-  type Transaction,
-  Transactions,
-} from '../persistence/transaction.js'
+import { type Transaction, Transactions } from '../persistence/transaction.js'
 import type { Connection, Dialect, Driver } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
 
@@ -30,7 +25,7 @@ export type AnyDrizzleDatastore = Datastore<any, any, any>
  * Made by `sqlite(…)` or `postgres(…)`; connects at its first use, or by `ready()`.
  */
 export class Datastore<Db = unknown, Session = AnySession, C extends Connection = Connection>
-  extends PassesTransactionsOn<Session>
+  extends TransactionalDatastore<Session, C>
   implements AnyDatastore<Session>
 {
   /** `'sqlite'` or `'postgresql'`. */
@@ -39,9 +34,10 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   /** @internal What the SQL differs in, for the recorders. */
   readonly sql: Dialect<C>
   readonly #driver: Driver<Db, Session, C>
-  readonly #transactions: Transactions<Session, C>
+  protected readonly transactions: Transactions<Session, C>
   #opening: Promise<void> | undefined
   #isOpen = false
+  #isClosed = false
   #closing: Promise<void> | undefined
 
   constructor({ dialect, driver, poolTimeoutMs }: DatastoreParts<Db, Session, C>) {
@@ -51,7 +47,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     this.sql = dialect
     this.#driver = driver
     driver.attach(this)
-    this.#transactions = new Transactions<Session, C>({
+    this.transactions = new Transactions<Session, C>({
       timeoutMs: poolTimeoutMs,
       translate: (error) => dialect.translate(error),
       begin: async (transaction, options) => {
@@ -75,12 +71,12 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
 
   /** Whether `close()` was called. */
   get isClosed(): boolean {
-    return this.#closing !== undefined
+    return this.#isClosed
   }
 
   /** Connects, if that has not happened. A failed attempt is tried again by the next call. */
   async ready(): Promise<void> {
-    if (this.#closing) throw new InterfaceError('The datastore is closed')
+    if (this.#isClosed) throw new InterfaceError('The datastore is closed')
     if (this.#isOpen) return
     // outside of any transaction: what is opened here outlives it
     this.#opening ??= this.outside(async () => {
@@ -96,21 +92,6 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     await this.#opening
   }
 
-  /** Runs `fn` outside the current transaction: what it saves commits on its own, and what it reads is committed. */
-  outside<T>(fn: () => T): T {
-    return this.#transactions.outside(fn)
-  }
-
-  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
-  onRollback(fn: () => void): void {
-    this.#transactions.current()?.onRollback(fn)
-  }
-
-  /** The outermost transaction that a call made now would join; `undefined` outside of any. */
-  currentTransaction(): OpenTransaction | undefined {
-    return this.#transactions.outermost()
-  }
-
   /** Sessions managed by hand are not built yet. */
   openSession(): never {
     throw new NotSupportedError('openSession() is not built yet: use transaction()')
@@ -118,15 +99,15 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
 
   /** @internal The current transaction, if any. */
   current(): Transaction<Session, C> | undefined {
-    return this.#transactions.current()
+    return this.transactions.current()
   }
 
   /** @internal Runs a recorder's query: inside the current transaction, or outside of any. */
   async read<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    const transaction = this.#transactions.current()
+    const transaction = this.transactions.current()
     try {
       if (transaction) return await transaction.take(work)
-      if (!this.#isOpen || this.#closing) await this.ready()
+      if (!this.#isOpen || this.#isClosed) await this.ready()
       return await this.#driver.read(work)
     } catch (error) {
       throw this.sql.translate(error)
@@ -135,13 +116,13 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
   async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    const transaction = this.#transactions.current()
+    const transaction = this.transactions.current()
     try {
       if (transaction) {
         transaction.requireCommits()
         return await transaction.take(work)
       }
-      if (!this.#isOpen || this.#closing) await this.ready()
+      if (!this.#isOpen || this.#isClosed) await this.ready()
       return await this.#driver.write(work)
     } catch (error) {
       throw this.sql.translate(error)
@@ -153,19 +134,22 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     return new DrizzleFactory<Datastore<Db, Session, C>>({ ...options, datastore: this })
   }
 
-  /** Waits for open transactions, then closes what we opened; a `db` that the user gave stays open. */
+  /**
+   * Waits for open transactions, then closes what we opened; a `db` that the user gave stays open.
+   *
+   * @throws ProgrammingError  It is called inside a transaction, for whose end it would have to wait.
+   * @throws OperationalError  They did not end within the pool timeout. New calls are refused all the same, and `close()`
+   *   may be called again.
+   */
   async close(): Promise<void> {
-    if (this.#transactions.isInside()) {
+    if (!this.#closing && this.transactions.isInside()) {
       throw new ProgrammingError('close() waits for open transactions: call it outside of them')
     }
-    this.#closing ??= (async () => {
-      await this.#opening?.catch(() => undefined)
-      try {
-        await this.#driver.close()
-      } catch (error) {
-        throw this.sql.translate(error)
-      }
-    })()
+    this.#isClosed = true
+    this.#closing ??= this.#close().catch((error: unknown) => {
+      this.#closing = undefined
+      throw this.sql.translate(error)
+    })
     await this.#closing
   }
 
@@ -174,7 +158,8 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     await this.close()
   }
 
-  protected transactional(): Transactions<Session, C> {
-    return this.#transactions
+  async #close(): Promise<void> {
+    await this.#opening?.catch(() => undefined)
+    await this.#driver.close()
   }
 }

@@ -40,8 +40,8 @@ export interface Dialect<C extends Connection = Connection> {
   list(values: readonly string[]): unknown
   /** Whether the table, with what it needs, is there. */
   hasTable(connection: C, table: TableName): boolean | Promise<boolean>
-  /** Creates the table and what it needs where missing, all or nothing. */
-  createTable(connection: C, table: TableName): void | Promise<void>
+  /** Creates tables and what they need where missing, all or nothing. */
+  createTables(connection: C, tables: readonly TableName[]): void | Promise<void>
   /**
    * Records events, and tracking if given: all or nothing, inside a transaction of the user's as well as outside.
    *

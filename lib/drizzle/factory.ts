@@ -1,4 +1,4 @@
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
 import { Factory, type FactoryOptions, type RecorderMaking } from '../persistence/factory.js'
 import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
@@ -16,6 +16,7 @@ import { releaseDatastore, sharedDatastore } from './shared-datastores.js'
 export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends Factory {
   readonly #given: D | undefined
   #shared: Datastore | undefined
+  #closed = false
 
   constructor(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions<D> = {}) {
     super(source)
@@ -29,7 +30,9 @@ export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends F
    */
   get datastore(): D {
     // a factory that was given none is one of whatever the environment names
-    return this.#given ?? ((this.#shared ??= sharedDatastore(this.env)) as D)
+    if (this.#given) return this.#given
+    if (this.#closed && !this.#shared) throw new InterfaceError('The factory is closed')
+    return (this.#shared ??= sharedDatastore(this.env)) as D
   }
 
   override check(): void {
@@ -68,9 +71,10 @@ export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends F
 
   /** Closes the shared datastore if nobody else uses it; a datastore that was given stays open. */
   async close(): Promise<void> {
-    const shared = this.#shared
-    this.#shared = undefined
-    if (shared) await releaseDatastore(shared)
+    if (this.#closed) return
+    // it stays known, closed or not: asking a closed factory for its datastore must not take another
+    if (this.#shared) await releaseDatastore(this.#shared)
+    this.#closed = true
   }
 
   #table(kind: TableKind): TableName {

@@ -1,4 +1,11 @@
-import { checkSelect, checkSelectNotifications, checkStoredEvents, checkTracking } from '../persistence/checks.js'
+import { RecorderOn, refuseSubscribe } from '../persistence/datastore.js'
+import {
+  checkPosition,
+  checkSelect,
+  checkSelectNotifications,
+  checkStoredEvents,
+  checkTracking,
+} from '../persistence/checks.js'
 import type {
   AggregateRecorder,
   ApplicationRecorder,
@@ -9,12 +16,7 @@ import type {
   WaitOptions,
 } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
-import {
-  type OpenTransaction,
-  PassesTransactionsOn,
-  type SessionOf,
-  type Transactional,
-} from '../persistence/transaction.js'
+import type { OpenTransaction } from '../persistence/transactional.js'
 import { waitForTracking } from '../persistence/wait.js'
 import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
 import type { Connection, TableName } from './dialect.js'
@@ -27,36 +29,26 @@ export interface RecorderOptions {
 }
 
 /** Tables of one datastore, created when first needed, and the datastore's transactions. */
-class DrizzleRecorder<D extends AnyDrizzleDatastore> extends PassesTransactionsOn<SessionOf<D>> {
+class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
   #isThere: boolean
   #creating: Promise<void> | undefined
+  /** The transaction that the tables were last made in; it may yet be rolled back. */
+  #madeIn: OpenTransaction | undefined
 
   constructor(
-    readonly datastore: D,
+    datastore: D,
     private readonly tables: readonly TableName[],
     { createTable = true }: RecorderOptions = {},
   ) {
-    super()
+    super(datastore)
     for (const table of tables) datastore.sql.table(table) // a name that can't be is an error here, not at first use
     this.#isThere = !createTable
-  }
-
-  onRollback(fn: () => void): void {
-    this.datastore.onRollback(fn)
-  }
-
-  currentTransaction(): OpenTransaction | undefined {
-    return this.datastore.currentTransaction()
   }
 
   /** Connects, and creates the tables where missing. Other calls do that by themselves. */
   async ready(): Promise<void> {
     await this.datastore.ready()
     if (!this.#isThere) await this.#createTables()
-  }
-
-  protected transactional(): Transactional<SessionOf<D>> {
-    return this.datastore
   }
 
   protected async read<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
@@ -72,8 +64,14 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends PassesTransactionsO
   async #createTables(): Promise<void> {
     const transaction = this.datastore.current()
     if (transaction) {
+      const madeIn = this.#madeIn?.decider
+      if (madeIn && transaction.isInside(madeIn)) return
       // the writer is this transaction's, so the tables are made in it, and are there for good once it has committed
-      await transaction.take((connection) => this.#create(connection))
+      await transaction.take((connection) => this.datastore.sql.createTables(connection, this.tables))
+      this.#madeIn = transaction
+      transaction.onRollback(() => {
+        if (this.#madeIn === transaction) this.#madeIn = undefined
+      })
       transaction.afterCommit(() => {
         this.#isThere = true
       })
@@ -83,7 +81,7 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends PassesTransactionsO
       try {
         // asked first: a table that is there needs no writer, which another process may hold
         if (!(await this.datastore.read((connection) => this.#areThere(connection)))) {
-          await this.datastore.write((connection) => this.#create(connection))
+          await this.datastore.write((connection) => this.datastore.sql.createTables(connection, this.tables))
         }
         this.#isThere = true
       } finally {
@@ -98,10 +96,6 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends PassesTransactionsO
       if (!(await this.datastore.sql.hasTable(connection, table))) return false
     }
     return true
-  }
-
-  async #create(connection: Connection): Promise<void> {
-    for (const table of this.tables) await this.datastore.sql.createTable(connection, table)
   }
 }
 
@@ -126,7 +120,7 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
   }
 
   async selectEvents(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredEvent[]> {
-    checkSelect(options)
+    checkSelect(originatorId, options)
     return this.read((connection) =>
       statements.selectEvents(connection, this.datastore.sql, this.events, originatorId, options),
     )
@@ -138,6 +132,11 @@ export class DrizzleApplicationRecorder<D extends AnyDrizzleDatastore = Datastor
   extends DrizzleAggregateRecorder<D>
   implements ApplicationRecorder
 {
+  /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
+  subscribe(): never {
+    return refuseSubscribe()
+  }
+
   async selectNotifications(options: SelectNotificationsOptions): Promise<Notification[]> {
     checkSelectNotifications(options)
     return this.read((connection) =>
@@ -169,12 +168,14 @@ export class DrizzleTrackingRecorder<D extends AnyDrizzleDatastore = Datastore>
   }
 
   async maxTrackingId(applicationName: string): Promise<number | null> {
+    checkPosition(applicationName, null)
     return this.read((connection) =>
       statements.maxTrackingId(connection, this.datastore.sql, this.tracking, applicationName),
     )
   }
 
   async hasTrackingId(applicationName: string, notificationId: number | null): Promise<boolean> {
+    checkPosition(applicationName, notificationId)
     return notificationId === null || notificationId <= ((await this.maxTrackingId(applicationName)) ?? 0)
   }
 

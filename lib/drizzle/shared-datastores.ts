@@ -50,16 +50,16 @@ export function sharedDatastore(env: Environment): Datastore {
   return datastore
 }
 
-/** Gives a datastore back; the last user closes it. */
+/** Gives a datastore back; the last user closes it, and keeps it where it can't be closed just now. */
 export async function releaseDatastore(datastore: Datastore): Promise<void> {
   const left = (users.get(datastore) ?? 1) - 1
   if (left > 0) {
     users.set(datastore, left)
     return
   }
+  await datastore.close()
   users.delete(datastore)
   for (const [key, candidate] of shared) if (candidate === datastore) shared.delete(key)
-  await datastore.close()
 }
 
 function forms(): string {

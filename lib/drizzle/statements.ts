@@ -19,10 +19,10 @@ export async function selectEvents(
 ): Promise<StoredEvent[]> {
   const query = new Query(dialect)
   query.text = `SELECT originator_version, topic, state FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
-  if (gt !== undefined) query.text += ` AND originator_version > ${query.parameter(gt)}`
-  if (lte !== undefined) query.text += ` AND originator_version <= ${query.parameter(lte)}`
+  if (gt != null) query.text += ` AND originator_version > ${query.parameter(gt)}`
+  if (lte != null) query.text += ` AND originator_version <= ${query.parameter(lte)}`
   query.text += desc ? ' ORDER BY originator_version DESC' : ' ORDER BY originator_version'
-  if (limit !== undefined) query.text += ` LIMIT ${query.parameter(limit)}`
+  if (limit != null) query.text += ` LIMIT ${query.parameter(limit)}`
   const rows = (await connection.rows(query.text, query.parameters)) as [number, string, Uint8Array][]
   return rows.map(([originatorVersion, topic, state]) => ({ originatorId, originatorVersion, topic, state }))
 }

@@ -1,31 +1,28 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
-import { BaseSession } from '../persistence/session.js'
-import type { OpenTransaction, Transaction, Unit } from '../persistence/transaction.js'
-import { PassesTransactionsOn, Transactions } from '../persistence/transaction.js'
+import { TransactionalDatastore } from '../persistence/datastore.js'
+import { type Transaction, Transactions, type Unit } from '../persistence/transaction.js'
 import { Turns } from '../persistence/turns.js'
+import { MemorySession } from './session.js'
 import { MemoryTables } from './tables.js'
-
-/** The session of a transaction in memory: there are no tables of the user's, only what every session has. */
-export class MemorySession extends BaseSession {}
 
 /**
  * Tables in memory, and their transactions: the reference for every other datastore.
  *
  * One writer at a time, in turn; readers outside see what is committed, and never wait.
  */
-export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
+export class MemoryDatastore extends TransactionalDatastore<MemorySession, MemoryTables> {
   readonly dialect = 'memory'
   readonly capabilities = { concurrentWriters: false, ownTables: false }
   readonly #tables = new MemoryTables()
   readonly #writer: Turns
-  readonly #transactions: Transactions<MemorySession, MemoryTables>
+  protected readonly transactions: Transactions<MemorySession, MemoryTables>
   #closing: Promise<void> | undefined
 
   /** @param options  `poolTimeoutMs`: how long to wait for the writer, in ms. Default: 30000. */
   constructor({ poolTimeoutMs = 30_000 }: { poolTimeoutMs?: number | undefined } = {}) {
     super()
     this.#writer = new Turns('the writer of the memory datastore', poolTimeoutMs)
-    this.#transactions = new Transactions<MemorySession, MemoryTables>({
+    this.transactions = new Transactions<MemorySession, MemoryTables>({
       timeoutMs: poolTimeoutMs,
       translate: (error) => error,
       begin: async (transaction, options) => {
@@ -41,28 +38,9 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
     })
   }
 
-  protected transactional(): Transactions<MemorySession, MemoryTables> {
-    return this.#transactions
-  }
-
-  /** Runs `fn` outside the current transaction. */
-  outside<T>(fn: () => T): T {
-    return this.#transactions.outside(fn)
-  }
-
-  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
-  onRollback(fn: () => void): void {
-    this.#transactions.current()?.onRollback(fn)
-  }
-
-  /** The outermost transaction that a call made now would join; `undefined` outside of any. */
-  currentTransaction(): OpenTransaction | undefined {
-    return this.#transactions.outermost()
-  }
-
   /** Reads: everything inside the current transaction, what is committed outside of one. */
   async read<T>(work: (tables: MemoryTables, committedOnly: boolean) => T): Promise<T> {
-    const transaction = this.#transactions.current()
+    const transaction = this.transactions.current()
     if (transaction) return transaction.take((tables) => work(tables, false))
     this.#requireOpen()
     return work(this.#tables, true)
@@ -70,7 +48,7 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
 
   /** Writes inside the current transaction, or in a turn of its own. `work` is synchronous: all or nothing. */
   async write<T>(work: (tables: MemoryTables) => T): Promise<T> {
-    const transaction = this.#transactions.current()
+    const transaction = this.transactions.current()
     if (transaction) {
       transaction.requireCommits()
       return transaction.take((tables) => tables.atomically(() => work(tables)))
@@ -90,10 +68,13 @@ export class MemoryDatastore extends PassesTransactionsOn<MemorySession> {
 
   /** Waits for the transaction that is open, then refuses everything. */
   async close(): Promise<void> {
-    if (!this.#closing && this.#transactions.isInside()) {
+    if (!this.#closing && this.transactions.isInside()) {
       throw new ProgrammingError('close() waits for open transactions: call it outside of them')
     }
-    this.#closing ??= this.#close()
+    this.#closing ??= this.#close().catch((error: unknown) => {
+      this.#closing = undefined
+      throw error
+    })
     await this.#closing
   }
 

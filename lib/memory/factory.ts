@@ -1,3 +1,4 @@
+import { ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
 import { Factory, type FactoryOptions } from '../persistence/factory.js'
 import { MemoryDatastore } from './datastore.js'
@@ -21,7 +22,13 @@ export class MemoryFactory extends Factory {
   }
 
   async aggregateRecorder(purpose: 'events' | 'snapshots' = 'events'): Promise<MemoryAggregateRecorder> {
-    return new MemoryAggregateRecorder(this.datastore, this.tableName(purpose))
+    if (purpose !== 'events' && purpose !== 'snapshots') {
+      throw new ProgrammingError("aggregateRecorder takes 'events' or 'snapshots'")
+    }
+    const table = this.tableName(purpose)
+    return purpose === 'events'
+      ? new MemoryApplicationRecorder(this.datastore, table)
+      : new MemoryAggregateRecorder(this.datastore, table)
   }
 
   async applicationRecorder(): Promise<MemoryApplicationRecorder> {

@@ -1,4 +1,4 @@
-export { MemoryDatastore, type MemorySession } from './datastore.js'
+export { MemoryDatastore } from './datastore.js'
 export { MemoryFactory } from './factory.js'
 export {
   MemoryAggregateRecorder,
@@ -6,3 +6,4 @@ export {
   MemoryProcessRecorder,
   MemoryTrackingRecorder,
 } from './recorders.js'
+export type { MemorySession } from './session.js'

@@ -1,4 +1,11 @@
-import { checkSelect, checkSelectNotifications, checkStoredEvents, checkTracking } from '../persistence/checks.js'
+import { RecorderOn, refuseSubscribe } from '../persistence/datastore.js'
+import {
+  checkPosition,
+  checkSelect,
+  checkSelectNotifications,
+  checkStoredEvents,
+  checkTracking,
+} from '../persistence/checks.js'
 import type {
   AggregateRecorder,
   ApplicationRecorder,
@@ -9,31 +16,11 @@ import type {
   WaitOptions,
 } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
-import { type OpenTransaction, PassesTransactionsOn } from '../persistence/transaction.js'
 import { waitForTracking } from '../persistence/wait.js'
-import type { MemoryDatastore, MemorySession } from './datastore.js'
-
-/** What every recorder in memory has: a datastore, and its transactions. */
-class MemoryRecorder extends PassesTransactionsOn<MemorySession> {
-  constructor(readonly datastore: MemoryDatastore) {
-    super()
-  }
-
-  protected transactional(): MemoryDatastore {
-    return this.datastore
-  }
-
-  onRollback(fn: () => void): void {
-    this.datastore.onRollback(fn)
-  }
-
-  currentTransaction(): OpenTransaction | undefined {
-    return this.datastore.currentTransaction()
-  }
-}
+import type { MemoryDatastore } from './datastore.js'
 
 /** Events in memory, without notification ids. */
-export class MemoryAggregateRecorder extends MemoryRecorder implements AggregateRecorder {
+export class MemoryAggregateRecorder extends RecorderOn<MemoryDatastore> implements AggregateRecorder {
   /** @param table  The table's name within the datastore. */
   constructor(
     datastore: MemoryDatastore,
@@ -48,7 +35,7 @@ export class MemoryAggregateRecorder extends MemoryRecorder implements Aggregate
   }
 
   async selectEvents(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredEvent[]> {
-    checkSelect(options)
+    checkSelect(originatorId, options)
     return this.datastore.read((tables, committedOnly) =>
       tables.selectEvents(this.table, originatorId, options, committedOnly),
     )
@@ -67,6 +54,11 @@ export class MemoryApplicationRecorder extends MemoryAggregateRecorder implement
     return this.insert(events)
   }
 
+  /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
+  subscribe(): never {
+    return refuseSubscribe()
+  }
+
   async selectNotifications(options: SelectNotificationsOptions): Promise<Notification[]> {
     checkSelectNotifications(options)
     return this.datastore.read((tables, committedOnly) =>
@@ -80,7 +72,7 @@ export class MemoryApplicationRecorder extends MemoryAggregateRecorder implement
 }
 
 /** Tracking in memory. */
-export class MemoryTrackingRecorder extends MemoryRecorder implements TrackingRecorder {
+export class MemoryTrackingRecorder extends RecorderOn<MemoryDatastore> implements TrackingRecorder {
   constructor(
     datastore: MemoryDatastore,
     private readonly table: string,
@@ -96,12 +88,14 @@ export class MemoryTrackingRecorder extends MemoryRecorder implements TrackingRe
   }
 
   async maxTrackingId(applicationName: string): Promise<number | null> {
+    checkPosition(applicationName, null)
     return this.datastore.read((tables, committedOnly) =>
       tables.maxTrackingId(this.table, applicationName, committedOnly),
     )
   }
 
   async hasTrackingId(applicationName: string, notificationId: number | null): Promise<boolean> {
+    checkPosition(applicationName, notificationId)
     return notificationId === null || notificationId <= ((await this.maxTrackingId(applicationName)) ?? 0)
   }
 

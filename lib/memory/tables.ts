@@ -1,6 +1,7 @@
 import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
-import { IntegrityError, RecordConflictError } from '../errors.js'
+import { IntegrityError } from '../errors.js'
+import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
 
 /** How far everything had come at one moment. */
 export interface Mark {
@@ -49,8 +50,12 @@ export class MemoryTables {
   /** Adds events; their ids, contiguous, in the same order. */
   insertEvents(table: string, events: readonly StoredEvent[]): number[] {
     const target = this.#table(table)
-    const recorded = target.rows.length
-    return events.map((event) => target.add(event, recorded))
+    const twice = findTwice(events)
+    for (const event of events) {
+      if (target.has(event)) throw alreadyRecorded(event, target.lastVersion(event))
+      if (event === twice) throw standsTwice(event, target.lastVersion(event))
+    }
+    return events.map((event) => target.add(event))
   }
 
   selectEvents(
@@ -59,12 +64,15 @@ export class MemoryTables {
     options: SelectEventsOptions,
     committedOnly: boolean,
   ): StoredEvent[] {
-    const { gt = -Infinity, lte = Infinity, desc = false, limit } = options
+    const { gt, lte, desc = false, limit } = options
     const last = this.#last(table, committedOnly)
     const found = [...(this.#table(table).streams.get(originatorId)?.values() ?? [])]
-      .filter(({ id, originatorVersion: version }) => id <= last && version > gt && version <= lte)
+      .filter(
+        ({ id, originatorVersion: version }) =>
+          id <= last && version > (gt ?? -Infinity) && version <= (lte ?? Infinity),
+      )
       .sort((a, b) => (desc ? b.originatorVersion - a.originatorVersion : a.originatorVersion - b.originatorVersion))
-    return found.slice(0, limit).map(({ originatorId, originatorVersion, topic, state }) => ({
+    return found.slice(0, limit ?? undefined).map(({ originatorId, originatorVersion, topic, state }) => ({
       originatorId,
       originatorVersion,
       topic,
@@ -120,17 +128,17 @@ class EventsTable {
   readonly rows: Notification[] = []
   readonly streams = new Map<string, Map<number, Notification>>()
 
-  /** @param recorded  How many events were there before the insert that this one is part of. */
-  add({ originatorId, originatorVersion, topic, state }: StoredEvent, recorded: number): number {
+  has({ originatorId, originatorVersion }: StoredEvent): boolean {
+    return this.streams.get(originatorId)?.has(originatorVersion) ?? false
+  }
+
+  lastVersion({ originatorId }: StoredEvent): number | undefined {
+    const versions = [...(this.streams.get(originatorId)?.keys() ?? [])]
+    return versions.length === 0 ? undefined : versions.reduce((last, version) => Math.max(last, version))
+  }
+
+  add({ originatorId, originatorVersion, topic, state }: StoredEvent): number {
     const stream = this.streams.get(originatorId) ?? new Map<number, Notification>()
-    if (stream.has(originatorVersion)) {
-      throw new RecordConflictError(
-        `Version ${originatorVersion} of ${JSON.stringify(originatorId)} is already recorded`,
-        originatorId,
-        originatorVersion,
-        lastVersion(stream, recorded),
-      )
-    }
     const id = this.rows.length + 1
     const row = { id, originatorId, originatorVersion, topic, state: Uint8Array.from(state) }
     this.rows.push(row)
@@ -145,10 +153,4 @@ class EventsTable {
       if (stream?.size === 0) this.streams.delete(originatorId)
     }
   }
-}
-
-/** The last of a stream's versions that was there before the insert; `undefined` where there was none. */
-function lastVersion(stream: ReadonlyMap<number, Notification>, recorded: number): number | undefined {
-  const before = [...stream.values()].filter(({ id }) => id <= recorded)
-  return before.length === 0 ? undefined : before.reduce((last, one) => Math.max(last, one.originatorVersion), 0)
 }

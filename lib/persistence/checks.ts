@@ -9,7 +9,10 @@ import type { StoredEvent, Tracking } from './stored-event.js'
  *   version that is no integer from 0 to 2^53 - 1; a state that is no `Uint8Array`. Names the event, never its state.
  */
 export function checkStoredEvents(events: readonly StoredEvent[]): void {
-  for (const event of events) {
+  if (!Array.isArray(events)) throw new ProgrammingError(`Events come as an array, not ${kind(events)}`)
+  for (const event of events as readonly StoredEvent[]) {
+    if (typeof event !== 'object' || event === null)
+      throw new ProgrammingError(`An event is an object, not ${kind(event)}`)
     const { originatorId, originatorVersion, topic, state } = event
     if (!isStorable(originatorId)) refuseEvent(event, 'originatorId', `is ${fault(originatorId)}`)
     if (!isStorable(topic)) refuseEvent(event, 'topic', `is ${fault(topic)}`)
@@ -26,7 +29,11 @@ export function checkStoredEvents(events: readonly StoredEvent[]): void {
  * @throws DataError  A name that is no text, is empty, or holds a NUL character or half a surrogate pair; a notification
  *   id that is no integer from 1 to 2^53 - 1.
  */
-export function checkTracking({ applicationName, notificationId }: Tracking): void {
+export function checkTracking(tracking: Tracking): void {
+  if (typeof tracking !== 'object' || tracking === null) {
+    throw new ProgrammingError(`Tracking is an object, not ${kind(tracking)}`)
+  }
+  const { applicationName, notificationId } = tracking
   if (!isStorable(applicationName)) {
     throw new DataError(`Tracking of ${shown(applicationName)}: applicationName is ${fault(applicationName)}`)
   }
@@ -41,9 +48,11 @@ export function checkTracking({ applicationName, notificationId }: Tracking): vo
 /**
  * Refuses bounds within one stream that mean nothing. `undefined` and `null` are no bound.
  *
- * @throws ProgrammingError  A `gt`, `lte` or `limit` that is no safe integer, or a negative `limit`; names the bound.
+ * @throws ProgrammingError  An id that is no text, a `gt`, `lte` or `limit` that is no safe integer, or a negative `limit`.
  */
-export function checkSelect({ gt, lte, limit }: SelectEventsOptions = {}): void {
+export function checkSelect(originatorId: string, { gt, lte, limit }: SelectEventsOptions = {}): void {
+  if (typeof originatorId !== 'string')
+    throw new ProgrammingError(`An originator's id is text, not ${kind(originatorId)}`)
   checkBound('gt', gt)
   checkBound('lte', lte)
   if (limit !== undefined && limit !== null) checkLimit(limit)
@@ -62,6 +71,23 @@ export function checkSelectNotifications(options: SelectNotificationsOptions): v
   checkBound('stop', stop)
   checkLimit(limit)
   checkTopicsFilter(topics)
+}
+
+/**
+ * Refuses a position to ask or wait for that can't be. `null` is one that is always reached.
+ *
+ * @throws ProgrammingError  The name is no text, the id no integer from 1, or the timeout no number of milliseconds.
+ */
+export function checkPosition(applicationName: string, notificationId: number | null, timeoutMs = 0): void {
+  if (typeof applicationName !== 'string') {
+    throw new ProgrammingError(`An application's name is text, not ${kind(applicationName)}`)
+  }
+  if (notificationId !== null && !(Number.isSafeInteger(notificationId) && notificationId >= 0)) {
+    throw new ProgrammingError(`A notification id is an integer or null, not ${shown(notificationId)}`)
+  }
+  if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0)) {
+    throw new ProgrammingError('The option timeoutMs is a number of milliseconds from 0')
+  }
 }
 
 /**

@@ -1,5 +1,8 @@
+import { NotSupportedError } from '../errors.js'
 import type { Factory, FactoryOptions } from './factory.js'
-import type { Transactional } from './transaction.js'
+import { requireAutoflush } from './session.js'
+import type { Transactions } from './transaction.js'
+import { type OpenTransaction, PassesTransactionsOn, type SessionOf, type Transactional } from './transactional.js'
 
 /** What a backend can do; asked for by name instead of asking which backend it is. */
 export interface Capabilities {
@@ -18,8 +21,70 @@ export interface AnyDatastore<Session = unknown> extends Transactional<Session> 
   /** Runs `fn` outside the current transaction. */
   outside<T>(fn: () => T): T
   onRollback(fn: () => void): void
+  currentTransaction(): OpenTransaction | undefined
   /** Makes a factory of recorders on this datastore, for an application that is given the datastore itself. */
   factory?(options: Omit<FactoryOptions, 'datastore'>): Factory
   /** Waits for open transactions, then closes what we opened. Everything later is an `InterfaceError`. */
   close(): Promise<void>
+}
+
+/** What every datastore of ours has: transactions, and what goes with them. */
+export abstract class TransactionalDatastore<Session, Connection> extends PassesTransactionsOn<Session> {
+  /** @internal */
+  protected abstract readonly transactions: Transactions<Session, Connection>
+
+  /** Whether saves are written at once: always, so far. @throws NotSupportedError  It is set to `false`. */
+  get autoflush(): boolean {
+    return true
+  }
+
+  set autoflush(on: boolean) {
+    requireAutoflush(on)
+  }
+
+  /** Runs `fn` outside the current transaction: what it saves commits on its own, and what it reads is committed. */
+  outside<T>(fn: () => T): T {
+    return this.transactions.outside(fn)
+  }
+
+  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
+  onRollback(fn: () => void): void {
+    this.transactions.current()?.onRollback(fn)
+  }
+
+  /** The transaction or savepoint that a call made now would join; `undefined` outside of any. */
+  currentTransaction(): OpenTransaction | undefined {
+    return this.transactions.current()
+  }
+
+  protected transactional(): Transactional<Session> {
+    return this.transactions
+  }
+}
+
+/** What every recorder of ours has: a datastore, and its transactions. */
+export abstract class RecorderOn<D extends AnyDatastore> extends PassesTransactionsOn<SessionOf<D>> {
+  constructor(readonly datastore: D) {
+    super()
+  }
+
+  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
+  onRollback(fn: () => void): void {
+    this.datastore.onRollback(fn)
+  }
+
+  /** The transaction or savepoint that a call made now would join; `undefined` outside of any. */
+  currentTransaction(): OpenTransaction | undefined {
+    return this.datastore.currentTransaction()
+  }
+
+  protected transactional(): Transactional<SessionOf<D>> {
+    // what D is a datastore of is what its session says
+    return this.datastore as Transactional as Transactional<SessionOf<D>>
+  }
+}
+
+/** Subscriptions are not built yet. @throws NotSupportedError  Always. */
+export function refuseSubscribe(): never {
+  throw new NotSupportedError('recorder.subscribe() is not built yet: read notifications with selectNotifications()')
 }

@@ -40,7 +40,9 @@ export abstract class Factory {
   }
 
   /** Where the recorders keep their events. */
-  abstract readonly datastore: AnyDatastore
+  // of which session is its subclass's to say
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  abstract readonly datastore: AnyDatastore<any>
   /** A recorder of events, stream by stream. @param purpose  `snapshots` has no notification ids. Default: `events`. */
   abstract aggregateRecorder(purpose?: 'events' | 'snapshots', making?: RecorderMaking): Promise<AggregateRecorder>
   /** A recorder of events in one order. */

@@ -1,16 +1,16 @@
 import type { Notification, StoredEvent, Tracking } from './stored-event.js'
-import type { Transactional } from './transaction.js'
+import type { Transactional } from './transactional.js'
 
 /** Bounds within one stream, all by originator version (integers). */
 export interface SelectEventsOptions {
   /** Only versions above this one. */
-  readonly gt?: number | undefined
+  readonly gt?: number | null | undefined
   /** Only versions up to and including this one. */
-  readonly lte?: number | undefined
+  readonly lte?: number | null | undefined
   /** Newest first. Default: false, oldest first. */
   readonly desc?: boolean | undefined
   /** At most this many events, from 0. Default: all. */
-  readonly limit?: number | undefined
+  readonly limit?: number | null | undefined
 }
 
 /** Bounds within the order of all events, by notification id (integers). */

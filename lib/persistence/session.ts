@@ -1,40 +1,28 @@
 import { NotSupportedError } from '../errors.js'
-import type { SessionExtras } from './transaction.js'
 
-/** What a session needs to know of its transaction. */
-export interface SessionTransaction {
+/** What every session has beside its database's own methods. */
+export interface SessionExtras {
+  /**
+   * Runs `fn` once the outermost transaction has committed, in order, outside of it; never after a rollback, also of the
+   * savepoint it was given in. `transaction()` resolves after them; it rejects if one fails, and says that all is committed.
+   */
   afterCommit(fn: () => unknown): void
-  requireOpen(): void
-}
-
-/** A session with nothing but what every session has. */
-export class BaseSession implements SessionExtras {
-  readonly #transaction: SessionTransaction
-
-  constructor(transaction: SessionTransaction) {
-    this.#transaction = transaction
-  }
-
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return requireAutoflush(false) as never
-  }
+  /** Whether saved events are written at once: always, so far. Setting it to `false` is not built yet. */
+  autoflush: boolean
+  /** Not built yet. @throws NotSupportedError  Always. */
+  noAutoflush(fn: () => unknown): never
+  /** Writes saved events that wait. While autoflush is on none do. */
+  flush(): Promise<void>
 }
 
 /** @throws NotSupportedError  Autoflush is to be turned off. */
 export function requireAutoflush(on: boolean): void {
-  if (!on) throw new NotSupportedError('Turning autoflush off is not built yet: each save is written at once')
+  if (on !== true) throw new NotSupportedError('Turning autoflush off is not built yet: each save is written at once')
+}
+
+/** Autoflush can't be turned off yet. @throws NotSupportedError  Always. */
+export function refuseNoAutoflush(): never {
+  throw new NotSupportedError('noAutoflush() is not built yet: each save is written at once')
 }
 
 /**
@@ -63,7 +51,7 @@ export interface AnySession extends SessionExtras {
   /** Relational queries over the schema that the datastore was given. */
   readonly query: any
   /** A savepoint inside this transaction. */
-  transaction<T>(work: (session: AnySession) => T | Promise<T>): Promise<T>
+  transaction<T>(work: (session: AnySession) => T | PromiseLike<T>): Promise<T>
   /** SQLite's: runs a statement. */
   run(query: any): any
   /** SQLite's: all rows. */

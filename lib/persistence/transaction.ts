@@ -1,82 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { EventSourcingError, InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import { EventSourcingError, InterfaceError, ProgrammingError } from '../errors.js'
+import { TransactionHandle } from './transaction-handle.js'
+import { checkTransactionOptions, type OpenTransaction, type TransactionOptions } from './transactional.js'
 import { Turns } from './turns.js'
-
-/** What a transaction takes. */
-export interface TransactionOptions {
-  /** `false`: always rolled back at the end, and nothing inside may commit. Default: true. */
-  readonly commit?: boolean | undefined
-  /** For PostgreSQL, and only on the outermost transaction. SQLite and memory are serializable whatever is asked. */
-  readonly isolationLevel?: (typeof isolationLevels)[number] | undefined
-  /** For PostgreSQL, and only on the outermost transaction. */
-  readonly accessMode?: 'read only' | 'read write' | undefined
-  /** `false` is not built yet. Default: true, each save is written at once. */
-  readonly autoflush?: boolean | undefined
-}
-
-const isolationLevels = ['read uncommitted', 'read committed', 'repeatable read', 'serializable'] as const
-
-/** What every session has beside its database's own methods. */
-export interface SessionExtras {
-  /**
-   * Runs `fn` once the outermost transaction has committed, in order, outside of it; never after a rollback, also of the
-   * savepoint it was given in. `transaction()` resolves after them; it rejects if one fails, and says that all is committed.
-   */
-  afterCommit(fn: () => unknown): void
-  /** Whether saved events are written at once. Setting it to `false` is not built yet. */
-  autoflush: boolean
-  /** Not built yet. */
-  noAutoflush(fn: () => unknown): never
-}
-
-/** Whatever can open or join transactions: recorders, applications, datastores. */
-export interface Transactional<Session = unknown> {
-  /**
-   * Runs `work` in a transaction: commits when it resolves, rolls back when it rejects.
-   *
-   * Inside another transaction of the same datastore it is a savepoint of that one. Every call on the same datastore
-   * made inside `work`, however deep, joins.
-   *
-   * @returns What `work` returns.
-   * @throws ProgrammingError  A committing transaction inside one that was started with `{ commit: false }`.
-   * @throws OperationalError  The database (on SQLite: the writer) is not free within the pool timeout; retryable.
-   */
-  transaction<T>(work: (session: Session) => T | Promise<T>, options?: TransactionOptions): Promise<T>
-  /** Opens a transaction to be ended by hand: `await using tx = await recorder.transaction()`. */
-  transaction(options?: TransactionOptions): Promise<TransactionHandle<Session>>
-  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
-  onRollback?(fn: () => void): void
-  /** The outermost transaction that a call made now would join; `undefined` outside of any. */
-  currentTransaction?(): OpenTransaction | undefined
-}
-
-/** A transaction, to be told from others. */
-export interface OpenTransaction {
-  /** Whether it has yet to be committed or rolled back. */
-  readonly isOpen: boolean
-}
-
-/** The session that a datastore's transactions give. */
-export type SessionOf<D> = D extends Transactional<infer Session> ? Session : never
-
-/** Passes `transaction()` on to whatever opens the transactions. */
-export abstract class PassesTransactionsOn<Session> implements Transactional<Session> {
-  /** Who opens them. */
-  protected abstract transactional(): Transactional<Session> | Promise<Transactional<Session>>
-
-  transaction<T>(work: (session: Session) => T | Promise<T>, options?: TransactionOptions): Promise<T>
-  transaction(options?: TransactionOptions): Promise<TransactionHandle<Session>>
-  async transaction<T>(
-    workOrOptions?: ((session: Session) => T | Promise<T>) | TransactionOptions,
-    options?: TransactionOptions,
-  ): Promise<T | TransactionHandle<Session>> {
-    const target = this.transactional()
-    const opener = target instanceof Promise ? await target : target
-    return typeof workOrOptions === 'function'
-      ? opener.transaction(workOrOptions, options)
-      : opener.transaction(workOrOptions ?? options)
-  }
-}
 
 /** What a backend does for one transaction or savepoint. */
 export interface Unit<Session, Connection> {
@@ -133,46 +59,44 @@ export class Transactions<Session, Connection> {
     return transaction
   }
 
-  /** The outermost transaction of the current async context. @throws InterfaceError  It, or the savepoint, has ended. */
-  outermost(): OpenTransaction | undefined {
-    return this.current()?.outermost
-  }
-
-  /** Whether the calling code is inside that transaction (or a savepoint of it that is `innermost`). */
+  /** Whether the calling code is in that transaction, and in no savepoint of it. */
   isCurrent(transaction: Transaction<Session, Connection>): boolean {
     return this.#context.getStore() === transaction
   }
 
-  /** Whether the calling code is inside any transaction, open or ended. */
-  isInside(): boolean {
-    return this.#context.getStore() !== undefined
+  /** Whether the calling code is in that transaction or in a savepoint of it; without one, in any that is open. */
+  isInside(transaction?: Transaction<Session, Connection>): boolean {
+    const current = this.#context.getStore()
+    if (!transaction) return current?.isOpen ?? false
+    return current?.isInside(transaction) ?? false
   }
 
   /** Runs `fn` outside the current transaction. */
   outside<T>(fn: () => T): T {
-    return this.#context.run(undefined, fn)
+    return this.#context.run(undefined, () => started(fn()))
   }
 
   /** Runs `fn` inside that transaction. */
   inside<T>(transaction: Transaction<Session, Connection>, fn: () => T): T {
-    return this.#context.run(transaction, fn)
+    return this.#context.run(transaction, () => started(fn()))
   }
 
-  transaction<T>(work: (session: Session) => T | Promise<T>, options?: TransactionOptions): Promise<T>
+  transaction<T>(work: (session: Session) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
   transaction(options?: TransactionOptions): Promise<TransactionHandle<Session>>
   transaction<T>(
-    workOrOptions?: ((session: Session) => T | Promise<T>) | TransactionOptions,
+    workOrOptions?: ((session: Session) => T | PromiseLike<T>) | TransactionOptions,
     options?: TransactionOptions,
   ): Promise<T | TransactionHandle<Session>> {
     if (typeof workOrOptions === 'function') return this.#run(workOrOptions, options ?? {})
     return this.#open(workOrOptions ?? options ?? {}).then((transaction) => new TransactionHandle(transaction))
   }
 
-  async #run<T>(work: (session: Session) => T | Promise<T>, options: TransactionOptions): Promise<T> {
+  async #run<T>(work: (session: Session) => T | PromiseLike<T>, options: TransactionOptions): Promise<T> {
     const transaction = await this.#open(options)
     let result: T
     try {
-      result = await this.#context.run(transaction, work, transaction.session)
+      // awaited inside: a query that is only started by its `then`, as Drizzle's are, starts there too
+      result = await this.#context.run(transaction, async () => await work(transaction.session))
     } catch (error) {
       // the user's error is the one to know; a rollback that fails as well is the backend's to mend
       await transaction.rollback().catch(() => undefined)
@@ -184,7 +108,7 @@ export class Transactions<Session, Connection> {
 
   async #open(options: TransactionOptions): Promise<Transaction<Session, Connection>> {
     const parent = this.current()
-    checkOptions(options, parent)
+    checkTransactionOptions(options, parent)
     const transaction = new Transaction(this, parent, options, this.#timeoutMs)
     try {
       if (parent) await transaction.openIn(parent)
@@ -218,6 +142,7 @@ export class Transaction<Session, Connection> {
   readonly #parent: Transaction<Session, Connection> | undefined
   readonly #afterCommit: (() => unknown)[] = []
   readonly #onRollback: (() => void)[] = []
+  #rollingBack: Promise<void> | undefined
 
   constructor(
     transactions: Transactions<Session, Connection>,
@@ -247,8 +172,13 @@ export class Transaction<Session, Connection> {
     return this.#state !== 'committed' && this.#state !== 'rolled back'
   }
 
-  get outermost(): OpenTransaction {
-    return this.#parent ? this.#parent.outermost : this
+  get decider(): OpenTransaction | undefined {
+    if (this.isOpen) return this
+    return this.#state === 'committed' ? this.#parent?.decider : undefined
+  }
+
+  isInside(other: OpenTransaction): boolean {
+    return this === other || (this.#parent?.isInside(other) ?? false)
   }
 
   opened(unit: Unit<Session, Connection>): void {
@@ -260,10 +190,13 @@ export class Transaction<Session, Connection> {
     await parent.#turns.take()
     try {
       parent.requireOpen()
-      this.opened(await parent.#unit.nest(this))
+      // known to the parent before the savepoint is there: whoever ends the parent meanwhile ends this one too
       parent.#child = this
+      const unit = await parent.#unit.nest(this)
+      if (this.#state !== 'opening') throw ended()
+      this.opened(unit)
     } catch (error) {
-      parent.#turns.giveBack()
+      this.#leaveParent()
       throw error
     }
   }
@@ -314,9 +247,11 @@ export class Transaction<Session, Connection> {
     return this.#transactions.inside(this, fn)
   }
 
-  /** Opens a transaction inside this one, whatever the calling code is inside of. */
-  nested<T>(work: (session: Session) => T | Promise<T>, options?: TransactionOptions): Promise<T> {
-    return this.inside(() => this.#transactions.transaction(work, options))
+  /** Opens a transaction inside this one, or inside the savepoint of it that the calling code is in. */
+  nested<T>(work: (session: Session) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T> {
+    this.requireOpen()
+    const open = () => this.#transactions.transaction(work, options)
+    return this.#transactions.isInside(this) ? open() : this.inside(open)
   }
 
   afterCommit(fn: () => unknown): void {
@@ -342,14 +277,16 @@ export class Transaction<Session, Connection> {
         await this.#unit.commit()
       })
     } catch (error) {
-      if (this.#state === 'ending') await this.#rollBack()
+      // why it could not be committed is the error to know
+      if (this.#state === 'ending') await this.#rollBack().catch(() => undefined)
       throw error
     }
     this.#state = 'committed'
     this.#turns.close(ended)
     if (this.#parent) {
-      this.#parent.#afterCommit.push(...this.#afterCommit)
-      this.#parent.#onRollback.push(...this.#onRollback)
+      // one by one: there may be more than a call takes as arguments
+      for (const fn of this.#afterCommit) this.#parent.#afterCommit.push(fn)
+      for (const fn of this.#onRollback) this.#parent.#onRollback.push(fn)
       this.#leaveParent()
     } else {
       await this.#runAfterCommit()
@@ -358,19 +295,24 @@ export class Transaction<Session, Connection> {
 
   /** Rolls back, to the savepoint if it is one. Does nothing if that has happened. */
   async rollback(): Promise<void> {
-    if (this.#state === 'rolled back') return
-    this.requireOpen()
+    if (this.#state !== 'rolled back') this.requireOpen()
     await this.#rollBack()
   }
 
-  async #rollBack(): Promise<void> {
+  #rollBack(): Promise<void> {
+    // a parent's end may have been this one's too: then there is nothing left to do here
+    if (this.#state === 'rolled back') return this.#rollingBack ?? Promise.resolve()
     this.#endAll()
-    try {
-      await this.#transactions.ending(() => this.#unit.rollback())
-    } finally {
-      this.#undo()
-      this.#leaveParent()
-    }
+    return (this.#rollingBack = (async () => {
+      const failures: unknown[] = []
+      try {
+        await this.#transactions.ending(() => this.#unit.rollback())
+      } finally {
+        this.#undo(failures)
+        this.#leaveParent()
+      }
+      if (failures.length > 0) throw failures[0]
+    })())
   }
 
   /** Ends this and what is open inside: whoever still works there gets an error instead of a statement of his own. */
@@ -381,9 +323,15 @@ export class Transaction<Session, Connection> {
   }
 
   /** Runs what was registered for a rollback, newest first: inside out. */
-  #undo(): void {
-    if (this.#child) this.#child.#undo()
-    for (const fn of this.#onRollback.splice(0).reverse()) fn()
+  #undo(failures: unknown[]): void {
+    if (this.#child) this.#child.#undo(failures)
+    for (const fn of this.#onRollback.splice(0).reverse()) {
+      try {
+        fn()
+      } catch (error) {
+        failures.push(error) // the others give events back: they have to run
+      }
+    }
   }
 
   #leaveParent(): void {
@@ -410,59 +358,17 @@ export class Transaction<Session, Connection> {
   }
 }
 
-/**
- * A transaction that is ended by hand.
- *
- * `await using tx = await recorder.transaction()`: whatever way the block is left, without `commit` all is rolled back.
- */
-export class TransactionHandle<Session> implements AsyncDisposable {
-  readonly #transaction: Transaction<Session, unknown>
-
-  constructor(transaction: Transaction<Session, unknown>) {
-    this.#transaction = transaction
-  }
-
-  /** The Drizzle database object of this transaction. */
-  get session(): Session {
-    return this.#transaction.session
-  }
-
-  /** Runs `fn` inside: every call on the same datastore joins. */
-  run<T>(fn: () => T): T {
-    return this.#transaction.inside(fn)
-  }
-
-  /** @throws InterfaceError  It has ended. @throws ProgrammingError  It was started with `{ commit: false }`. */
-  async commit(): Promise<void> {
-    await this.#transaction.commit()
-  }
-
-  /** Rolls back; again does nothing. @throws InterfaceError  It was committed. */
-  async rollback(): Promise<void> {
-    await this.#transaction.rollback()
-  }
-
-  /** Rolls back what was not committed. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#transaction.state === 'open') await this.#transaction.rollback()
-  }
+/** Starts what is only started by its `then`, as Drizzle's queries are, so that it runs in the context it was made in. */
+function started<T>(result: T): T {
+  const isLazy =
+    typeof result === 'object' &&
+    result !== null &&
+    !(result instanceof Promise) &&
+    typeof (result as { then?: unknown }).then === 'function'
+  // whoever awaits it sees no difference
+  return isLazy ? (Promise.resolve(result) as T) : result
 }
 
 function ended(): InterfaceError {
   return new InterfaceError('The transaction that this belongs to has ended')
-}
-
-function checkOptions(options: TransactionOptions, parent: { requireCommits(): void } | undefined): void {
-  const { commit = true, isolationLevel, accessMode, autoflush = true } = options
-  if (autoflush !== true) throw new NotSupportedError('The transaction option autoflush: false is not built yet')
-  if (commit && parent) parent.requireCommits()
-  if (isolationLevel !== undefined && !isolationLevels.includes(isolationLevel)) {
-    throw new ProgrammingError(`isolationLevel takes one of: ${isolationLevels.join(', ')}`)
-  }
-  if (accessMode !== undefined && accessMode !== 'read only' && accessMode !== 'read write') {
-    throw new ProgrammingError('accessMode takes: read only, read write')
-  }
-  if (parent && (isolationLevel !== undefined || accessMode !== undefined)) {
-    throw new ProgrammingError('isolationLevel and accessMode belong to the outermost transaction, not to a nested one')
-  }
 }

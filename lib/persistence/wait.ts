@@ -1,4 +1,5 @@
 import { WaitInterruptedError, WaitTimeoutError } from '../errors.js'
+import { checkPosition } from './checks.js'
 import type { TrackingRecorder, WaitOptions } from './recorders.js'
 
 /**
@@ -12,6 +13,7 @@ export async function waitForTracking(
   notificationId: number | null,
   { timeoutMs = 1000, signal }: WaitOptions = {},
 ): Promise<void> {
+  checkPosition(applicationName, notificationId, timeoutMs)
   const deadline = performance.now() + timeoutMs
   const where = `notification ${notificationId} of ${JSON.stringify(applicationName)}`
   for (let pauseMs = 100; ; pauseMs = Math.min(pauseMs * 2, 800)) {
@@ -26,6 +28,10 @@ export async function waitForTracking(
 /** Resolves after that time, or at once when the signal is aborted. */
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
+    if (signal?.aborted) {
+      resolve()
+      return
+    }
     const end = () => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', end)

@@ -2,7 +2,7 @@ import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError } from '../errors.js'
 
 /** A datastore on PostgreSQL: not built yet. @throws NotSupportedError  Always. */
-export function postgres(): never {
+export function postgres(_source?: unknown, _options?: unknown): never {
   throw notBuilt('postgres()')
 }
 

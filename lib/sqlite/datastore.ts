@@ -106,7 +106,10 @@ function checkOptions(options: object, known: readonly string[]): void {
     }
     throw new ProgrammingError(`sqlite() has no option ${name} here; it takes ${known.join(', ')}`)
   }
-  const { poolTimeoutMs = 0, synchronous = 'full' } = options as SqliteOptions
+  const { poolTimeoutMs = 0, synchronous = 'full', schema = {} } = options as SqliteOptions
+  if (typeof schema !== 'object' || schema === null) {
+    throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')
+  }
   if (!Number.isSafeInteger(poolTimeoutMs) || poolTimeoutMs < 0) {
     throw new ProgrammingError('The option poolTimeoutMs must be an integer from 0, in milliseconds')
   }

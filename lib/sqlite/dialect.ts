@@ -1,6 +1,7 @@
 import type { Dialect, TableName } from '../drizzle/dialect.js'
 import { insertTrackingQuery, trackingConflict } from '../drizzle/statements.js'
-import { RecordConflictError } from '../errors.js'
+import type { RecordConflictError } from '../errors.js'
+import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
 import type { SqliteConnection } from './drivers/connection.js'
 import { sqliteCode, translate } from './errors.js'
@@ -28,15 +29,18 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     return row?.[0] === needed.length
   },
 
-  createTable(connection, table) {
+  createTables(connection, tables) {
     connection.atomically(() => {
-      for (const statement of createTableStatements(table)) connection.change(statement, [])
+      for (const statement of tables.flatMap(createTableStatements)) connection.change(statement, [])
     })
   },
 
   append(connection, table, events, tracking) {
     // a single INSERT is atomic by itself, and a refused one leaves a transaction that it is in as it was
     if (!tracking && events.length <= rowsPerStatement) return insertEvents(connection, table, events)
+    // before, since of several statements the later would find the rows of the earlier
+    const twice = events.length > rowsPerStatement ? findTwice(events) : undefined
+    if (twice) throw standsTwice(twice, lastVersion(connection, table, twice))
     return connection.atomically(() => {
       if (tracking) {
         const { text, parameters } = insertTrackingQuery(sqliteDialect, tracking.table, tracking.position)
@@ -83,27 +87,27 @@ function versionConflict(
 ): RecordConflictError | undefined {
   const code = sqliteCode(cause)
   if (code !== 'SQLITE_CONSTRAINT_UNIQUE' && code !== 'SQLITE_CONSTRAINT_PRIMARYKEY') return undefined
-  const seen = new Set<string>()
-  for (const { originatorId, originatorVersion } of events) {
-    const key = `${originatorVersion} ${originatorId}`
-    const [row] = connection.rows(
-      `SELECT max(originator_version), max(originator_version = ?) FROM ${sqliteDialect.table(table)} WHERE originator_id = ?`,
-      [originatorVersion, originatorId],
-    )
-    const [currentVersion, isStored] = row as [number | null, number | null]
-    if (isStored || seen.has(key)) {
-      const id = JSON.stringify(originatorId)
-      return new RecordConflictError(
-        isStored
-          ? `Version ${originatorVersion} of ${id} is already recorded; the last one is ${currentVersion}`
-          : `Version ${originatorVersion} of ${id} stands twice in one insert`,
-        originatorId,
-        originatorVersion,
-        currentVersion ?? undefined,
-        { cause, code, retryable: true },
-      )
-    }
-    seen.add(key)
+  const twice = findTwice(events)
+  for (const event of events) {
+    const currentVersion = lastVersion(connection, table, event)
+    if (isStored(connection, table, event)) return alreadyRecorded(event, currentVersion, { cause, code })
+    if (event === twice) return standsTwice(event, currentVersion, { cause, code })
   }
   return undefined
+}
+
+function lastVersion(connection: SqliteConnection, table: TableName, { originatorId }: StoredEvent) {
+  const [row] = connection.rows(
+    `SELECT max(originator_version) FROM ${sqliteDialect.table(table)} WHERE originator_id = ?`,
+    [originatorId],
+  )
+  return (row as [number | null])[0] ?? undefined
+}
+
+function isStored(connection: SqliteConnection, table: TableName, event: StoredEvent): boolean {
+  const [row] = connection.rows(
+    `SELECT 1 FROM ${sqliteDialect.table(table)} WHERE originator_id = ? AND originator_version = ?`,
+    [event.originatorId, event.originatorVersion],
+  )
+  return row !== undefined
 }

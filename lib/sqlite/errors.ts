@@ -1,3 +1,4 @@
+import { DrizzleQueryError, entityKind } from 'drizzle-orm'
 import {
   DatabaseProgrammingError,
   DataError,
@@ -8,7 +9,7 @@ import {
   OperationalError,
 } from '../errors.js'
 
-/** Errors that the driver threw without a code (a closed handle, a value that can't be bound), told by having caught them there. */
+/** What our connections' driver threw: an error with the same code from elsewhere is the user's own affair. */
 const fromDriver = new WeakSet<object>()
 
 /** Marks what the driver threw, and gives it back. */
@@ -18,26 +19,34 @@ export function markDriverError(error: unknown): unknown {
 }
 
 /**
- * Turns an error of the driver, also one inside of Drizzle's, into ours; any other comes back as it is.
+ * Turns an error of the driver, also one that Drizzle has wrapped, into ours; any other comes back as it is.
  *
- * Told by code, down the chain of causes. `cause` is the driver's own error: Drizzle's holds all parameters.
+ * Told by code, down the chain of Drizzle's wrappers. `cause` is the driver's own error: Drizzle's holds all parameters.
  */
 export function translate(error: unknown): unknown {
-  if (error instanceof EventSourcingError) return error
   let cause: unknown = error
   for (let depth = 0; depth < 5 && typeof cause === 'object' && cause !== null; depth += 1) {
     // one of ours inside of Drizzle's: thrown by a guarded handle
     if (cause instanceof EventSourcingError) return cause
-    const code = sqliteCode(cause)
-    if (code) return fromCode(code, cause as Error)
-    if (fromDriver.has(cause)) {
-      return new InterfaceError('The SQLite driver refused the call: a closed handle, or a value that it cannot bind', {
-        cause,
-      })
-    }
+    if (fromDriver.has(cause)) return fromDriverError(cause)
+    if (!isDrizzles(cause)) return error
     cause = (cause as { cause?: unknown }).cause
   }
   return error
+}
+
+/** Whether Drizzle has put this error around another. */
+function isDrizzles(error: object): boolean {
+  const kind = (error.constructor as { [entityKind]?: unknown } | undefined)?.[entityKind]
+  return kind === 'DrizzleError' || error instanceof DrizzleQueryError
+}
+
+function fromDriverError(cause: object): EventSourcingError {
+  const code = sqliteCode(cause)
+  if (code) return fromCode(code, cause as Error)
+  return new InterfaceError('The SQLite driver refused the call: a closed handle, or a value that it cannot bind', {
+    cause,
+  })
 }
 
 /** SQLite's result code of an error, such as `SQLITE_BUSY`. */

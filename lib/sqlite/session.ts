@@ -1,13 +1,14 @@
 import {
   createTableRelationsHelpers,
+  DefaultLogger,
   extractTablesRelationalConfig,
   type ExtractTablesWithRelations,
 } from 'drizzle-orm'
 import { BetterSQLiteSession, BetterSQLiteTransaction } from 'drizzle-orm/better-sqlite3/session'
 import { BaseSQLiteDatabase, SQLitePreparedQuery, SQLiteSession, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
-import { ProgrammingError } from '../errors.js'
-import { requireAutoflush } from '../persistence/session.js'
-import type { SessionExtras, Transaction } from '../persistence/transaction.js'
+import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import type { Transaction } from '../persistence/transaction.js'
 import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
 
 /*
@@ -40,7 +41,8 @@ export interface QueryLogger {
 export interface DrizzleConfiguration<Schema extends Record<string, unknown>> {
   /** The user's tables and relations, for `session.query` and for the types. */
   readonly schema?: Schema | undefined
-  readonly logger?: QueryLogger | undefined
+  /** `true` is Drizzle's own logger, to the console. */
+  readonly logger?: QueryLogger | boolean | undefined
   readonly casing?: 'snake_case' | 'camelCase' | undefined
 }
 
@@ -74,7 +76,7 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
         schema: relational.tables as RelationalSchema['schema'],
         tableNamesMap: relational.tableNamesMap,
       },
-      logger,
+      logger === true ? new DefaultLogger() : logger || undefined,
     )
   }
 
@@ -96,7 +98,13 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   /** The handle of one transaction. */
   session(connection: SqliteConnection, transaction: AnyTransaction): SqliteSession<Schema> {
     const client = new GuardedClient(connection, transaction)
-    return new SqliteSession<Schema>(this.#dialect, this.#sync(client), this.#schema, transaction)
+    // its transaction() is typed as Drizzle's by the class it extends, and is ours
+    return new GuardedSession<Schema>(
+      this.#dialect,
+      this.#sync(client),
+      this.#schema,
+      transaction,
+    ) as SqliteSession<Schema>
   }
 
   /** The handle for use outside transactions. */
@@ -115,13 +123,19 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   }
 }
 
+/** The session of a transaction: a Drizzle database bound to it, with the user's schema, and what every session has. */
+export type SqliteSession<Schema extends Record<string, unknown> = Record<string, never>> = {
+  /** A savepoint inside this transaction, for asynchronous work too. */
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>): Promise<T>
+} & GuardedSession<Schema>
+
 /**
  * The session of a transaction: a Drizzle database bound to it, with the user's schema.
  *
  * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
  * Its `transaction(work)` is the datastore's: a savepoint, for asynchronous work too.
  */
-export class SqliteSession<Schema extends Record<string, unknown> = Record<string, never>>
+export class GuardedSession<Schema extends Record<string, unknown> = Record<string, never>>
   extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>>
   implements SessionExtras
 {
@@ -152,7 +166,16 @@ export class SqliteSession<Schema extends Record<string, unknown> = Record<strin
   }
 
   noAutoflush(): never {
-    return requireAutoflush(false) as never
+    return refuseNoAutoflush()
+  }
+
+  async flush(): Promise<void> {
+    this.#transaction.requireOpen()
+  }
+
+  /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
+  execute(_query?: unknown): never {
+    throw new NotSupportedError("session.execute() is PostgreSQL's: on SQLite use run, all, get or values")
   }
 
   // Drizzle wraps what these four throw; a session that has ended answers by itself
@@ -185,7 +208,8 @@ export class SqliteSession<Schema extends Record<string, unknown> = Record<strin
 }
 
 type AnyTransaction =
-  Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'afterCommit' | 'nested'>
+  | Transaction<never, never>
+  | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
 
 type SyncSession = BetterSQLiteSession<Record<string, unknown>, Record<string, never>>
 
@@ -334,9 +358,25 @@ class OutsideQuery extends SQLitePreparedQuery<never> {
 
 /** @throws ProgrammingError  The statement begins or ends a transaction, which is ours to do. */
 function refuseTransactionControl(sql: string): void {
-  const word = /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*([a-z]+)/i.exec(sql)?.[1]?.toLowerCase()
+  const word = /^[a-z]+/i.exec(sql.slice(startOfStatement(sql)))?.[0].toLowerCase()
   if (word === undefined || !['begin', 'commit', 'end', 'rollback', 'savepoint', 'release'].includes(word)) return
   throw new ProgrammingError(
     `${word.toUpperCase()} is not for statements of one's own: use transaction(), nested or not`,
   )
+}
+
+/** Where the first word of a statement is, past the white space, comments and semicolons that SQLite passes over. */
+function startOfStatement(sql: string): number {
+  let at = 0
+  for (;;) {
+    if (sql.startsWith('--', at)) at = endAfter(sql, '\n', at)
+    else if (sql.startsWith('/*', at)) at = endAfter(sql, '*/', at + 2)
+    else if (at < sql.length && /[\s;\uFEFF]/.test(sql.charAt(at))) at += 1
+    else return at
+  }
+}
+
+function endAfter(sql: string, end: string, from: number): number {
+  const found = sql.indexOf(end, from)
+  return found < 0 ? sql.length : found + end.length
 }

@@ -1,5 +1,5 @@
 import { blob, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
-import { ProgrammingError } from '../errors.js'
+import { NotSupportedError, ProgrammingError } from '../errors.js'
 import type { TableKind, TableName } from '../drizzle/dialect.js'
 
 /** What the table functions take. */
@@ -13,9 +13,10 @@ export interface TableOptions<Name extends string = string> {
  *
  * The same table that is created where it is missing (`CREATE_TABLE`). State is a blob: JSON in UTF-8.
  */
-export function eventsTable<Name extends string>({ name }: TableOptions<Name>) {
+export function eventsTable<Name extends string>(options: TableOptions<Name>) {
+  const name = nameIn(options, 'events')
   return sqliteTable(
-    checkedName(name, 'events'),
+    name,
     {
       // AUTOINCREMENT: a number is never given twice, also after the last rows were deleted
       notificationId: integer('notification_id').primaryKey({ autoIncrement: true }),
@@ -29,9 +30,10 @@ export function eventsTable<Name extends string>({ name }: TableOptions<Name>) {
 }
 
 /** The table of an application's snapshots; as `eventsTable`. */
-export function snapshotsTable<Name extends string>({ name }: TableOptions<Name>) {
+export function snapshotsTable<Name extends string>(options: TableOptions<Name>) {
+  const name = nameIn(options, 'snapshots')
   return sqliteTable(
-    checkedName(name, 'snapshots'),
+    name,
     {
       originatorId: text('originator_id').notNull(),
       originatorVersion: integer('originator_version').notNull(),
@@ -43,11 +45,22 @@ export function snapshotsTable<Name extends string>({ name }: TableOptions<Name>
 }
 
 /** The table of how far upstream applications were processed; as `eventsTable`. */
-export function trackingTable<Name extends string>({ name }: TableOptions<Name>) {
-  return sqliteTable(checkedName(name, 'tracking'), {
+export function trackingTable<Name extends string>(options: TableOptions<Name>) {
+  const name = nameIn(options, 'tracking')
+  return sqliteTable(name, {
     applicationName: text('application_name').primaryKey().notNull(),
     notificationId: integer('notification_id').notNull(),
   })
+}
+
+function nameIn<Name extends string>(options: TableOptions<Name>, kind: TableKind): Name {
+  if (typeof options !== 'object' || options === null) {
+    throw new ProgrammingError(`A table takes { name }: { name: 'training_school_${kind}' } for example`)
+  }
+  const other = Object.keys(options).find((option) => option !== 'name')
+  if (other === 'schema') throw new NotSupportedError('SQLite has no schemas: leave out the option schema')
+  if (other !== undefined) throw new ProgrammingError(`A table on SQLite has no option ${other}; it takes name`)
+  return checkedName(options.name, kind)
 }
 
 /** The statements that create a table where it is missing: the same catalogue as the functions above give. */
@@ -88,12 +101,15 @@ export function quoted(name: string): string {
  */
 export function checkedName<Name extends string>(name: Name, kind: TableKind): Name {
   if (typeof name !== 'string' || name === '' || name.includes('\0') || /^sqlite_/i.test(name)) {
-    throw new ProgrammingError('A table name is non-empty text without NUL characters, not beginning with sqlite_')
+    throw new ProgrammingError(
+      'A table name is text that is not empty, has no NUL character and does not begin with sqlite_: give the application ' +
+        'another name (option name, or static applicationName)',
+    )
   }
   const longest = kind === 'events' ? versionKey(name) : name
   if (Buffer.byteLength(longest) > 63) {
     throw new ProgrammingError(
-      `Identifier too long: ${JSON.stringify(longest)} has ${Buffer.byteLength(longest)} bytes of at most 63; ` +
+      `Identifier too long: ${JSON.stringify(longest.slice(0, 80))} has ${Buffer.byteLength(longest)} bytes of at most 63; ` +
         `give the application a shorter name (option name, or static applicationName)`,
     )
   }

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { Application } from '../../lib/application/application.js'
+import { Application, type ApplicationOptions } from '../../lib/application/application.js'
 import { InfrastructureFactoryError, OperationalError, ProgrammingError, TopicError } from '../../lib/errors.js'
 import { MemoryDatastore } from '../../lib/memory/datastore.js'
 import { MemoryFactory } from '../../lib/memory/factory.js'
@@ -33,6 +33,18 @@ describe('an application’s name', () => {
 
   it('is text', () => {
     expect(() => new Application({ name: 7 as never })).to.throw(ProgrammingError, 'name')
+  })
+})
+
+describe('an application’s options', () => {
+  it('are those that it knows: another one is refused by name', async () => {
+    for (const options of [{ persistance: new MemoryDatastore() }, { environment: {} }, { topicbase: '.' }]) {
+      const [name] = Object.keys(options)
+      expect(() => new TrainingSchool(options as ApplicationOptions)).to.throw(ProgrammingError, name)
+      await rejection(TrainingSchool.create(options as ApplicationOptions), ProgrammingError, name)
+    }
+    const nothing = { env: undefined, name: undefined, persistence: undefined, topicBase: undefined }
+    expect(new TrainingSchool(nothing).name).to.equal('TrainingSchool')
   })
 })
 

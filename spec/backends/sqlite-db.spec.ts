@@ -141,6 +141,29 @@ for (const [where, source] of [
       expect(await datastore.db.insert(people).values({ name: 'Ann' })).to.have.property('changes', 1)
     })
 
+    it('refuses them behind empty statements and comments too', async () => {
+      const statements = [
+        ';COMMIT',
+        ' ; ;\n-- so\n/* now */;ROLLBACK',
+        '/**//**/END',
+        '/* a *//* b */ -- c\n\tBEGIN',
+        '--\nCOMMIT',
+      ]
+      for (const statement of statements) {
+        await rejection(Promise.resolve(datastore.db.run(sql.raw(statement))), ProgrammingError, 'transaction()')
+        const inside = datastore.transaction((session) => session.run(sql.raw(statement)))
+        await rejection(inside, ProgrammingError, 'transaction()')
+      }
+    })
+
+    it('decides that quickly, however many comments there are', async () => {
+      const begun = performance.now()
+      for (const statement of [`${'/**/'.repeat(40)}(select 1)`, `${'-- so\n'.repeat(40)}(select 1)`]) {
+        await failure(Promise.resolve(datastore.db.all(sql.raw(statement))))
+      }
+      expect(performance.now() - begun, 'ms').to.be.below(1000)
+    })
+
     it('refuses everything once the datastore is closed', async () => {
       const { db } = datastore
       const prepared = db.select().from(people).prepare()
@@ -153,6 +176,23 @@ for (const [where, source] of [
 }
 
 describe('datastore.db on a file', () => {
+  it('reads what is committed by a query made in outside(), inside a transaction', async () => {
+    const directory = await temporaryDirectory()
+    const datastore = sqlite(join(directory, 'school.db'), { schema, poolTimeoutMs: 300 })
+    await datastore.ready()
+    await datastore.db.run(sql`CREATE TABLE people (id integer PRIMARY KEY, name text NOT NULL UNIQUE)`)
+    await datastore.db.insert(people).values({ name: 'Ann' })
+    await datastore.transaction(async (session) => {
+      await session.insert(people).values({ name: 'Bea' })
+      const found = await datastore.outside(() => datastore.db.select({ name: people.name }).from(people))
+      expect(found).to.deep.equal([{ name: 'Ann' }])
+      expect(await session.$count(people)).to.equal(2)
+    })
+    expect(await datastore.db.$count(people)).to.equal(2)
+    await datastore.close()
+    await remove(directory)
+  })
+
   it('reads beside an open transaction, inside and outside of it', async () => {
     const directory = await temporaryDirectory()
     const datastore = sqlite(join(directory, 'school.db'), { schema })

@@ -7,7 +7,7 @@ import { drizzle as drizzlePostgres } from 'drizzle-orm/postgres-js'
 import { drizzle as drizzleProxy } from 'drizzle-orm/sqlite-proxy'
 import postgres from 'postgres'
 import { Application } from '../../lib/application/application.js'
-import { InterfaceError, ProgrammingError } from '../../lib/errors.js'
+import { EventSourcingError, InterfaceError, ProgrammingError } from '../../lib/errors.js'
 import { sqlite } from '../../lib/sqlite/index.js'
 import { runEveryConformanceSuite } from '../conformance/every.js'
 import { Dog } from '../support/dogs.js'
@@ -91,6 +91,36 @@ describe("A user's own Drizzle database given to sqlite()", () => {
     expect([await school.recorder.maxNotificationId(), await kennel.recorder.maxNotificationId()]).to.deep.equal([
       20, 20,
     ])
+  })
+
+  it('works again after a transaction that could not end, for rows that its user was still reading', async () => {
+    await using datastore = sqlite(db, { poolTimeoutMs: 300 })
+    const school = new Application({ name: 'School', persistence: datastore })
+    await school.save(new Dog('Fido'))
+    const undo = new RangeError('undo')
+    for (const end of ['commit', 'rollback']) {
+      const dog = new Dog(end)
+      let rows!: IterableIterator<unknown>
+      const attempt = datastore.transaction(async (session) => {
+        await school.save(dog)
+        await session.insert(owners).values({ name: end })
+        rows = client.prepare('SELECT * FROM school_events').iterate()
+        rows.next()
+        if (end === 'rollback') throw undo
+      })
+      const error = await rejection(attempt, Error)
+      if (end === 'rollback') expect(error).to.equal(undo)
+      else expect(error).to.be.instanceOf(EventSourcingError)
+      expect(dog.pendingEvents).to.have.length(1)
+      await rejection(school.save(new Dog('Rex')), EventSourcingError)
+      rows.return?.()
+
+      expect(await school.repository.has(dog.id)).to.equal(false)
+      expect(await datastore.db.$count(owners)).to.equal(0)
+      expect(await school.save(dog)).to.have.length(1)
+      expect(client.inTransaction).to.equal(false)
+      expect(await school.repository.has(dog.id)).to.equal(true)
+    }
   })
 
   it('uses the logger that it has', async () => {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
@@ -118,6 +119,55 @@ describe('A transaction on SQLite', () => {
       'commit: false',
     )
     expect(await school.save(new Dog('Fido'))).to.have.length(1)
+  })
+
+  it('takes more callbacks than a call takes arguments, in a nested one too', async () => {
+    const count = 150_000
+    let ran = 0
+    await school.transaction(async () => {
+      await school.transaction((session) => {
+        for (let i = 0; i < count; i += 1) {
+          datastore.onRollback(() => expect.fail('Is rolled back'))
+          session.afterCommit(() => (ran += 1))
+        }
+      })
+      await school.save(new Dog('Fido'))
+    })
+    expect(ran).to.equal(count)
+    expect(await school.repository.has(Dog.createId('Fido'))).to.equal(true)
+  })
+
+  it('passes the user’s own error on that another connection’s error led to', async () => {
+    const foreign = new Database(':memory:')
+    const cause = await failure((async () => foreign.exec('SELECT nothing'))())
+    expect(cause).to.have.property('code', 'SQLITE_ERROR')
+    for (const thrown of [new RangeError('the user’s own', { cause }), cause]) {
+      const attempt = school.transaction(async () => {
+        await school.save(new Dog('Fido'))
+        throw thrown
+      })
+      expect(await failure(attempt)).to.equal(thrown)
+    }
+    expect(await school.recorder.maxNotificationId()).to.equal(null)
+    foreign.close()
+  })
+
+  it('passes the user’s own error on that one of its statements led to', async () => {
+    await datastore.db.run(sql`CREATE TABLE people (name text UNIQUE, boss integer)`)
+    let thrown: unknown
+    const attempt = school.transaction(async (session) => {
+      const cause = await failure((async () => session.run(sql`SELECT nothing`))())
+      thrown = new RangeError('the user’s own', { cause })
+      throw thrown
+    })
+    expect(await failure(attempt)).to.equal(thrown)
+  })
+
+  it('has no execute(), which is PostgreSQL’s', async () => {
+    await school.transaction(async (session) => {
+      const { execute } = session as unknown as { execute(query: unknown): unknown }
+      await rejection((async () => execute.call(session, sql`SELECT 1`))(), NotSupportedError, 'execute')
+    })
   })
 
   describe('of 5,000 events in one call', () => {

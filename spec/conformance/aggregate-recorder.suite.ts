@@ -1,8 +1,9 @@
 import { expect } from 'chai'
 import { DataError, ProgrammingError, RecordConflictError } from '../../lib/errors.js'
 import type { SelectEventsOptions } from '../../lib/persistence/recorders.js'
+import type { StoredEvent } from '../../lib/persistence/stored-event.js'
 import type { DefineCase } from '../support/cases.js'
-import { rejection } from '../support/rejection.js'
+import { failure, rejection } from '../support/rejection.js'
 import { bytes, freshId, plain, storedEvent, storedEvents, versions } from '../support/stored-events.js'
 
 /** What every recorder of events does with one originator's events. */
@@ -98,6 +99,58 @@ export function aggregateRecorderSuite(define: DefineCase): void {
       expect(error.currentVersion).to.equal(1)
       expect(await recorder.selectEvents(b)).to.deep.equal([])
       expect(versions(await recorder.selectEvents(a))).to.deep.equal([1])
+    })
+
+    define('says of a version that stands twice in one insert that it does, however long that is', async (opened) => {
+      const recorder = await opened.factory().aggregateRecorder()
+      for (const length of [2, 3, 50, 150, 1500]) {
+        const id = freshId()
+        const events = [...storedEvents(id, 1, length - 1), storedEvent(id, 1)]
+        const error = await rejection(recorder.insertEvents(events), RecordConflictError, 'twice')
+        expect([error.originatorId, error.originatorVersion, error.currentVersion]).to.deep.equal([id, 1, undefined])
+        expect(error.retryable).to.equal(false)
+        expect(await recorder.selectEvents(id)).to.deep.equal([])
+      }
+    })
+
+    define('reports a conflict with a recorded version in the same words everywhere', async (opened) => {
+      const recorder = await opened.factory().aggregateRecorder()
+      await recorder.insertEvents(storedEvents('dog', 1, 3))
+      for (const events of [[storedEvent('dog', 2)], [...storedEvents('cat', 1, 200), storedEvent('dog', 2)]]) {
+        const error = await rejection(recorder.insertEvents(events), RecordConflictError)
+        expect(error.message).to.equal('Version 2 of "dog" is already recorded; the last one is 3')
+        expect(error.currentVersion).to.equal(3)
+        expect(error.retryable).to.equal(false)
+      }
+    })
+
+    define('refuses what is no list of events, and what is no text as an id, as its own errors', async (opened) => {
+      const recorder = await opened.factory().aggregateRecorder()
+      const wrong: unknown[] = [null, undefined, 5, 'text', {}, [null], [undefined], [7]]
+      for (const events of wrong) {
+        expect(await failure(recorder.insertEvents(events as StoredEvent[]))).to.satisfy(isRefusal)
+      }
+      for (const id of [5, null, undefined, {}]) {
+        expect(await failure(recorder.selectEvents(id as string))).to.satisfy(isRefusal)
+      }
+    })
+
+    define('takes null for no bound', async (opened) => {
+      const recorder = await opened.factory().aggregateRecorder()
+      await recorder.insertEvents(storedEvents('dog', 1, 3))
+      for (const options of [{ gt: null }, { lte: null }, { limit: null }, { gt: null, lte: null, limit: null }]) {
+        // callers without a compiler come by here too
+        const found = await recorder.selectEvents('dog', options as never)
+        expect(versions(found), Object.keys(options).join()).to.deep.equal([1, 2, 3])
+      }
+    })
+
+    define('gives events notification ids, as the recorder of the application does', async (opened) => {
+      const recorder = await opened.factory('Kennel').aggregateRecorder('events')
+      expect(await recorder.insertEvents(storedEvents('dog', 1, 2))).to.deep.equal([1, 2])
+      const application = await opened.factory('Kennel').applicationRecorder()
+      const found = await application.selectNotifications({ limit: 10 })
+      expect(found.map(({ id }) => id)).to.deep.equal([1, 2])
     })
 
     define('lets exactly one of several concurrent inserts of one version win', async (opened) => {
@@ -336,4 +389,8 @@ export function aggregateRecorderSuite(define: DefineCase): void {
       await other.insertEvents([storedEvent(id, 1)])
     })
   })
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof ProgrammingError || error instanceof DataError
 }

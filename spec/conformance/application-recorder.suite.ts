@@ -1,9 +1,10 @@
 import { expect } from 'chai'
-import { ProgrammingError, RecordConflictError } from '../../lib/errors.js'
+import { NotSupportedError, ProgrammingError, RecordConflictError } from '../../lib/errors.js'
 import type { SelectNotificationsOptions } from '../../lib/persistence/recorders.js'
 import type { DefineCase } from '../support/cases.js'
 import { rejection } from '../support/rejection.js'
 import { freshId, plain, storedEvent, storedEvents } from '../support/stored-events.js'
+import { schoolOn } from '../support/training-school.js'
 
 /** What every recorder does that gives events one order. */
 export function applicationRecorderSuite(define: DefineCase): void {
@@ -36,6 +37,14 @@ export function applicationRecorderSuite(define: DefineCase): void {
         const found = await recorder.selectNotifications({ start: first, limit: 1000 })
         expect(found.map(plain)).to.deep.equal(events.map(plain))
         expect(found.map(({ id }) => id)).to.deep.equal(ids)
+      }
+    })
+
+    define('says that subscriptions are not built yet', async (opened) => {
+      const recorder = await opened.factory().applicationRecorder()
+      const school = schoolOn(opened)
+      for (const subscribing of [recorder, school.recorder] as { subscribe?(options?: object): unknown }[]) {
+        await rejection((async () => subscribing.subscribe!({ gt: 1 }))(), NotSupportedError, 'subscribe')
       }
     })
 

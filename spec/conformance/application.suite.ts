@@ -16,6 +16,7 @@ import type { Backend } from '../support/backend.js'
 import type { DefineCase } from '../support/cases.js'
 import { Cat, Dog, Puppy } from '../support/dogs.js'
 import { gate } from '../support/gate.js'
+import { pendingVersions } from '../support/pending-versions.js'
 import { random } from '../support/random.js'
 import { rejection } from '../support/rejection.js'
 import { freshId, storedEvent, versions } from '../support/stored-events.js'
@@ -864,10 +865,6 @@ function taughtDog(name: string): Dog {
   const dog = new Dog(name)
   dog.addTrick('sit')
   return dog
-}
-
-function pendingVersions(aggregate: { pendingEvents: readonly { originatorVersion: number }[] }): number[] {
-  return aggregate.pendingEvents.map(({ originatorVersion }) => originatorVersion)
 }
 
 async function saveDogs(school: TrainingSchool, count: number, name = 'Dog'): Promise<void> {

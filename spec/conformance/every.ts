@@ -3,6 +3,7 @@ import { casesOf } from '../support/cases.js'
 import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { applicationSuite } from './application.suite.js'
+import { concurrentSavesSuite } from './concurrent-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
 import { ownTablesSuite } from './own-tables.suite.js'
@@ -39,4 +40,5 @@ const suites = [
   ownTablesSuite,
   orderSuite,
   applicationSuite,
+  concurrentSavesSuite,
 ]

@@ -1,11 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'chai'
 import { InterfaceError, ProgrammingError, RecordConflictError } from '../../lib/errors.js'
+import type { AnyDatastore } from '../../lib/persistence/datastore.js'
 import type { DefineCase } from '../support/cases.js'
+import { Dog } from '../support/dogs.js'
 import { gate } from '../support/gate.js'
+import { pendingVersions } from '../support/pending-versions.js'
 import { random } from '../support/random.js'
 import { failure, rejection } from '../support/rejection.js'
 import { storedEvent, storedEvents, versions } from '../support/stored-events.js'
+import { ticks } from '../support/ticks.js'
+import { schoolOn } from '../support/training-school.js'
 
 /** What a transaction inside a transaction promises: a savepoint of its own, in turn with its siblings. */
 export function nestedTransactionsSuite(define: DefineCase): void {
@@ -213,6 +218,81 @@ export function nestedTransactionsSuite(define: DefineCase): void {
       expect(await recorder.selectNotifications({ limit: 10 })).to.have.length(1)
     })
 
+    for (const [how, rollBack] of Object.entries(waysToRollBack)) {
+      define(`are refused where the outer one is rolled back while they are being opened, ${how}`, async (opened) => {
+        const { datastore, owners } = opened
+        const school = schoolOn(opened)
+        await school.ready()
+        for (let count = 0; count <= 6; count += 1) {
+          const [undone, late] = [new Dog(`undone ${count}`), new Dog(`late ${count}`)]
+          const [stranger, strangerNested] = [new Dog(`stranger ${count}`), new Dog(`stranger nested ${count}`)]
+          const strangerInside = gate()
+          let inner!: Promise<unknown>
+          await rollBack(
+            datastore,
+            () => {
+              inner = rejection(
+                datastore.transaction(async (session) => {
+                  await school.save(undone)
+                  if (owners) await owners.insert(session, undone.name)
+                  await strangerInside.passed
+                  await school.save(late)
+                  throw new RangeError('undo')
+                }),
+                InterfaceError,
+              )
+              inner.catch(() => undefined) // awaited below
+            },
+            count,
+          )
+          await datastore.transaction(async () => {
+            await school.save(stranger)
+            await datastore.transaction(async () => {
+              await school.save(strangerNested)
+              strangerInside.open()
+              for (let i = 0; i < 5; i += 1) await nextTurn()
+            })
+          })
+          await inner
+          for (const dog of [undone, late]) {
+            expect(pendingVersions(dog), dog.name).to.deep.equal([1])
+            expect(await school.repository.has(dog.id), dog.name).to.equal(false)
+          }
+          for (const dog of [stranger, strangerNested]) {
+            expect(await school.repository.has(dog.id), dog.name).to.equal(true)
+          }
+        }
+        if (owners) expect(await owners.names()).to.deep.equal([])
+      })
+    }
+
+    define('run every callback of a rollback although one fails, and the outer one goes on', async (opened) => {
+      const { datastore } = opened
+      const school = schoolOn(opened)
+      const [kept, undone] = [new Dog('Fido'), new Dog('Rex')]
+      const ran: string[] = []
+      await datastore.transaction(async () => {
+        datastore.onRollback(() => ran.push('outer'))
+        const thrown = new RangeError('undo')
+        const inner = datastore.transaction(async () => {
+          datastore.onRollback(() => ran.push('first'))
+          await school.save(undone)
+          datastore.onRollback(() => {
+            throw new TypeError('of the callback')
+          })
+          datastore.onRollback(() => ran.push('last'))
+          throw thrown
+        })
+        expect(await failure(inner)).to.equal(thrown)
+        expect(ran).to.deep.equal(['last', 'first'])
+        expect(pendingVersions(undone)).to.deep.equal([1])
+        await school.save(kept)
+      })
+      expect(ran).to.deep.equal(['last', 'first'])
+      expect(await school.repository.has(kept.id)).to.equal(true)
+      expect(await school.repository.has(undone.id)).to.equal(false)
+    })
+
     define('are refused with all that waits for a turn when the outer one rolls back', async ({ factory }) => {
       const recorder = await factory().applicationRecorder()
       const [begun, ended] = [gate(), gate()]
@@ -324,4 +404,35 @@ export function nestedTransactionsSuite(define: DefineCase): void {
       }
     })
   })
+}
+
+/** Starts something inside a transaction, and rolls that back so many ticks later. */
+type RollBack = (datastore: AnyDatastore, start: () => void, count: number) => Promise<unknown>
+
+const waysToRollBack: Record<string, RollBack> = {
+  async 'by its handle'(datastore, start, count) {
+    const tx = await datastore.transaction()
+    tx.run(start)
+    await ticks(count)
+    await tx.rollback()
+  },
+  'by leaving its block': (datastore, start, count) =>
+    rejection(
+      (async () => {
+        await using tx = await datastore.transaction()
+        tx.run(start)
+        await ticks(count)
+        throw new RangeError('undo')
+      })(),
+      RangeError,
+    ),
+  'by work that rejects': (datastore, start, count) =>
+    rejection(
+      datastore.transaction(() => {
+        start()
+        const undo = new RangeError('undo')
+        return count === 0 ? Promise.reject(undo) : ticks(count).then(() => Promise.reject(undo))
+      }),
+      RangeError,
+    ),
 }

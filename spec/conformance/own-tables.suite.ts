@@ -4,6 +4,7 @@ import type { Backend, Opened, OwnersTable } from '../support/backend.js'
 import type { DefineCase } from '../support/cases.js'
 import { failure, rejection } from '../support/rejection.js'
 import { storedEvent, versions } from '../support/stored-events.js'
+import { ticks } from '../support/ticks.js'
 
 /** What `transaction()` promises for a table of the user's own, beside the events. */
 export function ownTablesSuite(define: DefineCase, backend: Backend): void {
@@ -72,6 +73,29 @@ export function ownTablesSuite(define: DefineCase, backend: Backend): void {
       expect(await owners.names()).to.deep.equal(['after', 'outer'])
       expect(await recorder.selectEvents('inner')).to.deep.equal([])
       expect(versions(await recorder.selectEvents('after'))).to.deep.equal([1])
+    })
+
+    define('keep or refuse a statement of the outer one that meets a nested one being opened', async (opened) => {
+      const { recorder, owners } = await start(opened)
+      const inserted: string[] = []
+      for (let count = 0; count <= 6; count += 1) {
+        await recorder.transaction(async (session) => {
+          const inner = recorder.transaction(() => {
+            throw new RangeError('undo')
+          })
+          const undone = rejection(inner, RangeError)
+          if (count > 0) await ticks(count) // an await of nothing is a tick too
+          const name = `owner ${count}`
+          const error = await owners.insert(session, name).then(
+            () => undefined,
+            (refused: unknown) => refused,
+          )
+          if (error === undefined) inserted.push(name)
+          else expect(error).to.be.instanceOf(InterfaceError)
+          await undone
+        })
+      }
+      expect(await owners.names()).to.deep.equal(inserted)
     })
 
     define('always roll back with commit: false', async (opened) => {

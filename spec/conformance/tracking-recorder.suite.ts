@@ -2,13 +2,14 @@ import { expect } from 'chai'
 import {
   DataError,
   IntegrityError,
+  ProgrammingError,
   RecordConflictError,
   WaitInterruptedError,
   WaitTimeoutError,
 } from '../../lib/errors.js'
 import type { Tracking } from '../../lib/persistence/stored-event.js'
 import type { DefineCase } from '../support/cases.js'
-import { rejection } from '../support/rejection.js'
+import { failure, rejection } from '../support/rejection.js'
 import { freshId, storedEvent, versions } from '../support/stored-events.js'
 
 /** What every recorder of positions does, alone and together with events. */
@@ -142,6 +143,37 @@ export function trackingRecorderSuite(define: DefineCase): void {
       const error = await rejection(recorder.wait('upstream', 7, { timeoutMs: 20 }), WaitTimeoutError, 'upstream')
       expect(error.message).to.include('7')
       await rejection(recorder.wait('upstream', 7, { timeoutMs: 0 }), WaitTimeoutError)
+    })
+
+    define('refuses to wait for what can never come', async (opened) => {
+      const recorder = await opened.factory().trackingRecorder()
+      const wrong: [unknown, unknown, object?][] = [
+        ['upstream', '1'],
+        ['upstream', 1.5],
+        ['upstream', NaN],
+        [5, 1],
+        [null, null],
+        ['upstream', 1, { timeoutMs: 'x' }],
+        ['upstream', 1, { timeoutMs: -1 }],
+        ['upstream', 1, { timeoutMs: NaN }],
+        ['upstream', null, { timeoutMs: -1 }],
+      ]
+      for (const [name, id, options] of wrong) {
+        const waiting = recorder.wait(name as string, id as number, { timeoutMs: 20, ...options })
+        const error = await failure(waiting)
+        expect(
+          error instanceof ProgrammingError || error instanceof DataError,
+          `${String(name)} ${String(id)}`,
+        ).to.equal(true)
+      }
+    })
+
+    define('refuses tracking that is none', async (opened) => {
+      const recorder = await opened.factory().trackingRecorder()
+      for (const tracking of [null, undefined, 5, 'upstream', {}]) {
+        const error = await failure(recorder.insertTracking(tracking as never))
+        expect(error instanceof ProgrammingError || error instanceof DataError, String(tracking)).to.equal(true)
+      }
     })
 
     define('stops waiting when the signal is aborted, also beforehand', async (opened) => {

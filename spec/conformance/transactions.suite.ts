@@ -9,14 +9,17 @@ import {
   RecordConflictError,
 } from '../../lib/errors.js'
 import type { ProcessRecorder } from '../../lib/persistence/recorders.js'
-import type { TransactionOptions } from '../../lib/persistence/transaction.js'
+import type { TransactionOptions } from '../../lib/persistence/transactional.js'
 import type { Backend } from '../support/backend.js'
 import type { DefineCase } from '../support/cases.js'
+import { Dog } from '../support/dogs.js'
 import { gate } from '../support/gate.js'
+import { lazy } from '../support/lazy.js'
 import { random } from '../support/random.js'
 import { failure, rejection } from '../support/rejection.js'
 import { extrasOf } from '../support/sessions.js'
 import { storedEvent, storedEvents, versions } from '../support/stored-events.js'
+import { schoolOn } from '../support/training-school.js'
 
 /** What `transaction()` promises, on events. Own tables and nesting have suites of their own. */
 export function transactionsSuite(define: DefineCase, backend: Backend): void {
@@ -62,6 +65,77 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
         ),
       ).to.equal(thrown)
       await recorder.insertEvents([storedEvent('dog', 1)])
+    })
+
+    define(
+      'takes work that starts only when it is awaited',
+      async (opened) => {
+        const { datastore } = opened
+        const school = schoolOn(opened)
+        await school.ready()
+        const dogs = ['work', 'nested work', 'run'].map((name) => new Dog(name))
+        const [inWork, nested, inRun] = dogs as [Dog, Dog, Dog]
+        await datastore.transaction(() => lazy(() => school.save(inWork)))
+        expect(await school.repository.has(inWork.id)).to.equal(true)
+        const undone = datastore.transaction(async () => {
+          await datastore.transaction(() => lazy(() => school.save(nested)))
+          throw new RangeError('undo')
+        })
+        await rejection(undone, RangeError)
+        const tx = await datastore.transaction()
+        await tx.run(() => lazy(() => school.save(inRun)))
+        await tx.rollback()
+        for (const dog of [nested, inRun]) {
+          expect(dog.pendingEvents, dog.name).to.have.length(1)
+          expect(await school.repository.has(dog.id), dog.name).to.equal(false)
+        }
+      },
+      { poolTimeoutMs: 300 },
+    )
+
+    define('passes an error of the user’s own on that only looks like one of a database', async ({ factory }) => {
+      const recorder = await factory().applicationRecorder()
+      await recorder.insertEvents([storedEvent('dog', 1)])
+      const conflict = await rejection(recorder.insertEvents([storedEvent('dog', 1)]), RecordConflictError)
+      const errors = [
+        { code: 'SQLITE_FAKE' },
+        Object.assign(new Error('the user’s own'), { code: 'SQLITE_BUSY' }),
+        Object.assign(new Error('the user’s own'), { code: '40001' }),
+        new RangeError('the user’s own', { cause: conflict }),
+        new RangeError('the user’s own', { cause: { code: 'SQLITE_CONSTRAINT_UNIQUE' } }),
+      ]
+      for (const thrown of errors) {
+        const outcome = recorder.transaction(async () => {
+          await recorder.insertEvents([storedEvent('cat', 1)])
+          throw thrown
+        })
+        expect(await failure(outcome)).to.equal(thrown)
+      }
+      const inside = recorder.transaction(async () => {
+        const cause = await failure(recorder.insertEvents([storedEvent('dog', 1)]))
+        throw new RangeError('the user’s own', { cause })
+      })
+      expect((await rejection(inside, RangeError)).cause).to.be.instanceOf(RecordConflictError)
+      expect(await recorder.selectEvents('cat')).to.deep.equal([])
+    })
+
+    define('runs every callback of a rollback although one fails', async ({ factory, datastore }) => {
+      const recorder = await factory().applicationRecorder()
+      const ran: string[] = []
+      const thrown = new RangeError('undo')
+      const outcome = datastore.transaction(async () => {
+        datastore.onRollback(() => ran.push('first'))
+        datastore.onRollback(() => {
+          throw new TypeError('of the callback')
+        })
+        datastore.onRollback(() => ran.push('last'))
+        await recorder.insertEvents([storedEvent('dog', 1)])
+        throw thrown
+      })
+      expect(await failure(outcome)).to.equal(thrown)
+      expect(ran).to.deep.equal(['last', 'first'])
+      await recorder.insertEvents([storedEvent('dog', 1)])
+      expect(ran).to.have.length(2)
     })
 
     define('shows inside what was recorded inside', async ({ factory }) => {
@@ -543,6 +617,23 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
       await rejection(datastore.ready(), InterfaceError)
     })
 
+    define(
+      'gives up closing while a transaction is open, and closes once it has ended',
+      async ({ factory, datastore }) => {
+        const recorder = await factory().applicationRecorder()
+        await recorder.insertEvents([storedEvent('dog', 1)])
+        const tx = await datastore.transaction()
+        await rejection(datastore.close(), OperationalError)
+        await tx.rollback()
+        await datastore.close()
+        await rejection(datastore.ready(), InterfaceError)
+        await rejection(recorder.selectEvents('dog'), InterfaceError)
+        await rejection(recorder.insertEvents([storedEvent('dog', 2)]), InterfaceError)
+        await rejection(recorder.transaction(), InterfaceError)
+      },
+      { poolTimeoutMs: 100 },
+    )
+
     define('closes twice, and at the same time, without harm', async ({ datastore, factory }) => {
       await (await factory().applicationRecorder()).insertEvents([storedEvent('dog', 1)])
       await Promise.all([datastore.close(), datastore.close()])
@@ -621,6 +712,28 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
       await recorder.insertEvents([storedEvent('dog', 1)])
     })
 
+    define(
+      'refuses options that it does not know, and a commit that is neither true nor false',
+      async ({ factory }) => {
+        const recorder = await factory().applicationRecorder()
+        const bad: object[] = [
+          { comit: false },
+          { isolation: 'serializable' },
+          { commit: 0 },
+          { commit: 'false' },
+          { commit: null },
+        ]
+        for (const options of bad) {
+          const [name] = Object.keys(options)
+          const open = () => recorder.transaction(() => expect.fail('Has begun'), options as TransactionOptions)
+          await rejection(open(), ProgrammingError, name)
+          await rejection(recorder.transaction(options as TransactionOptions), ProgrammingError, name)
+          await recorder.transaction(() => rejection(open(), ProgrammingError, name))
+        }
+        await recorder.insertEvents([storedEvent('dog', 1)])
+      },
+    )
+
     define('refuses isolation level and access mode for a nested transaction', async ({ factory }) => {
       const recorder = await factory().applicationRecorder()
       await recorder.transaction(async () => {
@@ -635,6 +748,24 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
         await recorder.insertEvents([storedEvent('dog', 1)])
       })
       expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1])
+    })
+
+    define('has autoflush on: nothing waits for a flush', async ({ factory, datastore }) => {
+      const recorder = await factory().applicationRecorder()
+      const flushing = datastore as { autoflush?: boolean }
+      expect(flushing.autoflush).to.equal(true)
+      flushing.autoflush = true
+      expect(() => {
+        flushing.autoflush = false
+      }).to.throw(NotSupportedError, 'utoflush')
+      expect(flushing.autoflush).to.equal(true)
+      await recorder.transaction(async (session) => {
+        await recorder.insertEvents([storedEvent('dog', 1)])
+        await extrasOf(session).flush()
+        expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1])
+      })
+      const session = await recorder.transaction((given) => given)
+      await rejection(extrasOf(session).flush(), InterfaceError)
     })
 
     define('says that autoflush can not be turned off yet', async ({ factory }) => {

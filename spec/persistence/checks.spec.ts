@@ -97,10 +97,10 @@ describe('Checks of recorders', function () {
 
   describe('bounds within a stream', function () {
     it('pass when absent, and with any safe integer', function () {
-      checkSelect()
-      checkSelect({})
-      checkSelect({ gt: undefined, lte: null as unknown as undefined, limit: undefined })
-      checkSelect({ gt: -1, lte: Number.MAX_SAFE_INTEGER, limit: 0, desc: true })
+      checkSelect('dog')
+      checkSelect('dog', {})
+      checkSelect('dog', { gt: undefined, lte: null as unknown as undefined, limit: undefined })
+      checkSelect('dog', { gt: -1, lte: Number.MAX_SAFE_INTEGER, limit: 0, desc: true })
     })
 
     for (const wrong of [
@@ -114,7 +114,10 @@ describe('Checks of recorders', function () {
     ]) {
       const [bound] = Object.keys(wrong) as [string]
       it(`refuse a ${bound} of ${String(Object.values(wrong)[0])}`, function () {
-        expect(() => checkSelect(wrong as Parameters<typeof checkSelect>[0])).to.throw(ProgrammingError, `\`${bound}\``)
+        expect(() => checkSelect('dog', wrong as Parameters<typeof checkSelect>[1])).to.throw(
+          ProgrammingError,
+          `\`${bound}\``,
+        )
       })
     }
   })

@@ -3,9 +3,10 @@ import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import type { DatastoreOfDriver, Driver } from '../../drizzle/dialect.js'
 import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError } from '../../errors.js'
-import type { Transaction, TransactionOptions, Unit } from '../../persistence/transaction.js'
+import type { Transaction, Unit } from '../../persistence/transaction.js'
+import type { TransactionOptions } from '../../persistence/transactional.js'
 import { type Turns, sharedTurns } from '../../persistence/turns.js'
-import { isBusy, sqliteCode } from '../errors.js'
+import { isBusy, markDriverError, sqliteCode } from '../errors.js'
 import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
 import { sameFile } from '../source.js'
 import { type SqliteClient, SqliteConnection } from './connection.js'
@@ -74,11 +75,13 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     const writer = new SqliteConnection(connect(Database, file, {}))
     try {
       if (file === ':memory:') return this.#use(writer)
-      await this.#patiently(() => {
-        writer.client.pragma('journal_mode = WAL')
-        // the driver is built to be less than durable in WAL mode
-        writer.client.pragma(`synchronous = ${synchronous}`)
-      })
+      await this.#patiently(() =>
+        writer.driven(() => {
+          writer.client.pragma('journal_mode = WAL')
+          // the driver is built to be less than durable in WAL mode
+          writer.client.pragma(`synchronous = ${synchronous}`)
+        }),
+      )
       this.#use(writer, new SqliteConnection(connect(Database, file, { readonly: true, fileMustExist: true })))
     } catch (error) {
       writer.client.close()
@@ -261,7 +264,7 @@ function connect(
   try {
     return new Database(file, { ...options, timeout: 0 })
   } catch (error) {
-    if (sqliteCode(error)) throw error
+    if (sqliteCode(error)) throw markDriverError(error)
     throw doesNotLoad(error)
   }
 }

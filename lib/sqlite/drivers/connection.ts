@@ -1,6 +1,6 @@
 import type { Connection } from '../../drizzle/dialect.js'
 import { InterfaceError, OperationalError } from '../../errors.js'
-import { markDriverError, sqliteCode } from '../errors.js'
+import { markDriverError } from '../errors.js'
 
 /**
  * What we use of a better-sqlite3 database.
@@ -29,15 +29,15 @@ export interface SqliteStatement {
   safeIntegers(on: boolean): unknown
 }
 
-/** How many statements a connection keeps prepared. */
+/** How many statements of each kind a connection keeps prepared; up to twice as many in between. */
 const preparedAtMost = 200
 
 /** One better-sqlite3 connection with its prepared statements, and its transaction if one is open. Synchronous throughout. */
 export class SqliteConnection implements Connection {
   readonly client: SqliteClient
   /** Ours, with rows as arrays; and the users', as their clients prepare them. */
-  readonly #ours = new Map<string, SqliteStatement>()
-  readonly #users = new Map<string, SqliteStatement>()
+  readonly #ours = new RecentStatements()
+  readonly #users = new RecentStatements()
   /** Whether a transaction of ours is open. SQLite may have ended it by itself: on a full disk, by ON CONFLICT ROLLBACK. */
   #began = false
 
@@ -78,8 +78,9 @@ export class SqliteConnection implements Connection {
   }
 
   rollback(): void {
-    this.#began = false
     if (this.client.inTransaction) this.#run('ROLLBACK')
+    // only now: where it could not be rolled back, whoever comes next has to do it first
+    this.#began = false
   }
 
   savepoint(name: string): void {
@@ -117,6 +118,7 @@ export class SqliteConnection implements Connection {
 
   /** @throws InterfaceError  The connection is in a transaction that is not ours: what we write would be its. */
   requireNoTransaction(): void {
+    if (this.#began) this.rollback()
     if (!this.client.inTransaction) return
     throw new InterfaceError(
       'The database given is in a transaction that was begun on it directly: use datastore.transaction() instead',
@@ -129,12 +131,12 @@ export class SqliteConnection implements Connection {
     throw new OperationalError('SQLite has rolled the transaction back after an error inside it')
   }
 
-  /** Calls the driver; what it throws without a code is marked as the driver's. */
+  /** Calls the driver; what it throws is marked as the driver's. */
   driven<T>(call: () => T): T {
     try {
       return call()
     } catch (error) {
-      throw sqliteCode(error) ? error : markDriverError(error)
+      throw markDriverError(error)
     }
   }
 
@@ -155,33 +157,44 @@ export class SqliteConnection implements Connection {
 
   /** A statement of the user's: who runs it sets first how it gives rows, since others may share it. */
   prepared(sql: string): SqliteStatement {
-    return remembered(this.#users, sql, () => this.driven(() => this.client.prepare(sql)))
+    return (
+      this.#users.get(sql) ??
+      this.#users.add(
+        sql,
+        this.driven(() => this.client.prepare(sql)),
+      )
+    )
   }
 
   #statement(sql: string): SqliteStatement {
-    return remembered(this.#ours, sql, () => {
-      const statement = this.client.prepare(sql)
-      // a user's database may be set to give bigints, or not: versions and ids are numbers here
-      statement.safeIntegers(false)
-      if (statement.reader) statement.raw(true)
-      return statement
-    })
+    const known = this.#ours.get(sql)
+    if (known) return known
+    const statement = this.client.prepare(sql)
+    // a user's database may be set to give bigints, or not: versions and ids are numbers here
+    statement.safeIntegers(false)
+    if (statement.reader) statement.raw(true)
+    return this.#ours.add(sql, statement)
   }
 }
 
-/** The statement of that text, prepared if it has not been; the one that was prepared first makes room. */
-function remembered(
-  statements: Map<string, SqliteStatement>,
-  sql: string,
-  prepare: () => SqliteStatement,
-): SqliteStatement {
-  let statement = statements.get(sql)
-  if (statement) return statement
-  statement = prepare()
-  if (statements.size >= preparedAtMost) {
-    const [oldest] = statements.keys()
-    if (oldest !== undefined) statements.delete(oldest)
+/** Prepared statements by their text, without those that were not used for a while. */
+class RecentStatements {
+  #recent = new Map<string, SqliteStatement>()
+  #before = new Map<string, SqliteStatement>()
+
+  get(sql: string): SqliteStatement | undefined {
+    const statement = this.#recent.get(sql)
+    if (statement) return statement
+    const older = this.#before.get(sql)
+    return older && this.add(sql, older)
   }
-  statements.set(sql, statement)
-  return statement
+
+  add(sql: string, statement: SqliteStatement): SqliteStatement {
+    if (this.#recent.size >= preparedAtMost) {
+      this.#before = this.#recent
+      this.#recent = new Map()
+    }
+    this.#recent.set(sql, statement)
+    return statement
+  }
 }
