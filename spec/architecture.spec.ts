@@ -89,6 +89,18 @@ describe('The house', function () {
     report(importCircles(readLib()))
   })
 
+  it('makes each AsyncLocalStorage once, with its module', function () {
+    const problems = [...readLib()].flatMap(([file, source]) =>
+      source
+        .split('\n')
+        .filter((line) => line.includes('new AsyncLocalStorage') && !/^(export )?const /.test(line))
+        .map(
+          (line) => `${file}: ${line.trim()} Node 20 never forgets a storage that was used: share one, keyed by owner.`,
+        ),
+    )
+    report(problems)
+  })
+
   it('has dialects that are twins', function () {
     const files = readLib()
     const filesOf = (room: string) =>

@@ -22,14 +22,16 @@ export type Begin<Session, Connection> = (
   options: TransactionOptions,
 ) => Promise<Unit<Session, Connection>>
 
+// The current transaction of each datastore, kept by datastore: a save on another one must not land here. One storage for
+// all of them, since Node 20 asks every storage that was ever used at each new promise, and never forgets one.
+const contexts = new AsyncLocalStorage<ReadonlyMap<object, unknown>>()
+
 /**
  * A datastore's transactions: which one is current in which async context, nesting, turns, and what follows the end.
  *
  * The same for every backend; a backend says how to begin, commit, roll back and set a savepoint (`Unit`).
  */
 export class Transactions<Session, Connection> {
-  // one for each datastore, never one for the process: a save on another datastore must not land here
-  readonly #context = new AsyncLocalStorage<Transaction<Session, Connection> | undefined>()
   readonly #begin: Begin<Session, Connection>
   readonly #translate: (error: unknown) => unknown
   readonly #timeoutMs: number
@@ -54,31 +56,31 @@ export class Transactions<Session, Connection> {
    * @throws InterfaceError  It has ended: the call was started inside and not awaited there.
    */
   current(): Transaction<Session, Connection> | undefined {
-    const transaction = this.#context.getStore()
+    const transaction = this.#inContext()
     transaction?.requireOpen()
     return transaction
   }
 
   /** Whether the calling code is in that transaction, and in no savepoint of it. */
   isCurrent(transaction: Transaction<Session, Connection>): boolean {
-    return this.#context.getStore() === transaction
+    return this.#inContext() === transaction
   }
 
   /** Whether the calling code is in that transaction or in a savepoint of it; without one, in any that is open. */
   isInside(transaction?: Transaction<Session, Connection>): boolean {
-    const current = this.#context.getStore()
+    const current = this.#inContext()
     if (!transaction) return current?.isOpen ?? false
     return current?.isInside(transaction) ?? false
   }
 
   /** Runs `fn` outside the current transaction. */
   outside<T>(fn: () => T): T {
-    return this.#context.run(undefined, () => started(fn()))
+    return this.#runIn(undefined, () => started(fn()))
   }
 
   /** Runs `fn` inside that transaction. */
   inside<T>(transaction: Transaction<Session, Connection>, fn: () => T): T {
-    return this.#context.run(transaction, () => started(fn()))
+    return this.#runIn(transaction, () => started(fn()))
   }
 
   transaction<T>(work: (session: Session) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
@@ -96,7 +98,7 @@ export class Transactions<Session, Connection> {
     let result: T
     try {
       // awaited inside: a query that is only started by its `then`, as Drizzle's are, starts there too
-      result = await this.#context.run(transaction, async () => await work(transaction.session))
+      result = await this.#runIn(transaction, async () => await work(transaction.session))
     } catch (error) {
       // the user's error is the one to know; a rollback that fails as well is the backend's to mend
       await transaction.rollback().catch(() => undefined)
@@ -117,6 +119,15 @@ export class Transactions<Session, Connection> {
       throw this.#translate(error)
     }
     return transaction
+  }
+
+  #inContext(): Transaction<Session, Connection> | undefined {
+    // what is stored under this key was stored by #runIn
+    return contexts.getStore()?.get(this) as Transaction<Session, Connection> | undefined
+  }
+
+  #runIn<T>(transaction: Transaction<Session, Connection> | undefined, fn: () => T): T {
+    return contexts.run(new Map(contexts.getStore()).set(this, transaction), fn)
   }
 
   /** Translates what ending a transaction throws. */

@@ -123,18 +123,25 @@ describe('A transaction on SQLite', () => {
 
   it('takes more callbacks than a call takes arguments, in a nested one too', async () => {
     const count = 150_000
-    let ran = 0
+    const repeat = (fn: () => void) => {
+      for (let i = 0; i < count; i += 1) fn()
+    }
     await school.transaction(async () => {
-      await school.transaction((session) => {
-        for (let i = 0; i < count; i += 1) {
-          datastore.onRollback(() => expect.fail('Is rolled back'))
-          session.afterCommit(() => (ran += 1))
-        }
-      })
+      await school.transaction(() => repeat(() => datastore.onRollback(() => expect.fail('Is rolled back'))))
       await school.save(new Dog('Fido'))
     })
-    expect(ran).to.equal(count)
     expect(await school.repository.has(Dog.createId('Fido'))).to.equal(true)
+
+    let ran = 0
+    const undone = school.transaction(async () => {
+      await school.transaction((session) => {
+        repeat(() => session.afterCommit(() => expect.fail('Is committed')))
+        repeat(() => datastore.onRollback(() => (ran += 1)))
+      })
+      throw new RangeError('undo')
+    })
+    await rejection(undone, RangeError)
+    expect(ran).to.equal(count)
   })
 
   it('passes the user’s own error on that another connection’s error led to', async () => {

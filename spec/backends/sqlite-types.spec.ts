@@ -1,11 +1,12 @@
 import Database from 'better-sqlite3'
 import { expect } from 'chai'
 import { relations } from 'drizzle-orm'
-import { drizzle } from 'drizzle-orm/better-sqlite3'
+import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
 import { pgTable, text as pgText } from 'drizzle-orm/pg-core'
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import { Application } from '../../lib/application/application.js'
 import { DrizzleApplicationRecorder } from '../../lib/drizzle/recorders.js'
+import type { AnySession } from '../../lib/persistence/session.js'
 import { eventsTable, sqlite } from '../../lib/sqlite/index.js'
 
 const people = sqliteTable('people', { id: integer('id').primaryKey(), name: text('name').notNull() })
@@ -153,6 +154,26 @@ describe('The types of a session on SQLite', () => {
         await session.upsert(people)
       }),
     )
+  })
+
+  it("fit where Drizzle's own database, any session or any application is asked for", () => {
+    type People = { people: typeof people }
+    const takesDatabase = (db: BetterSQLite3Database<People>): unknown => db
+    const takesSession = (session: AnySession): unknown => session
+    const takesApplication = (application: Application): unknown => application
+    compilerOnly(async () => {
+      const datastore = sqlite(':memory:', { schema: { people } })
+      const school = new Application<typeof datastore>({ persistence: datastore, name: 'School' })
+      takesApplication(school)
+      await school.transaction(async (session) => {
+        takesDatabase(session)
+        takesSession(session)
+        await session.transaction(async (inner) => {
+          inner.afterCommit(() => undefined)
+          await inner.insert(people).values({ name: 'Ann' })
+        })
+      })
+    })
   })
 
   it('name the columns of our own tables', async () => {
