@@ -69,7 +69,7 @@ async function opened(
   return {
     // suites name no dialect: to them it is a datastore with sessions of whatever kind
     datastore: datastore as unknown as AnyDatastore,
-    factory: (name) => new DrizzleFactory({ datastore: datastore as never, name }),
+    factory: (name) => new DrizzleFactory({ datastore: datastore, name }),
     persistence: () => datastore,
     owners: ownersTable(datastore),
     async close() {
