@@ -115,7 +115,16 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   }
 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
-  async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
+  write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
+    return this.#write(work, 'write')
+  }
+
+  /** @internal As `write`, for an append of events. */
+  append<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
+    return this.#write(work, 'append')
+  }
+
+  async #write<T>(work: (connection: C) => T | Promise<T>, how: 'write' | 'append'): Promise<T> {
     const transaction = this.transactions.current()
     try {
       if (transaction) {
@@ -123,7 +132,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
         return await transaction.take(work)
       }
       if (!this.#isOpen || this.#isClosed) await this.ready()
-      return await this.#driver.write(work)
+      return await this.#driver[how](work)
     } catch (error) {
       throw this.sql.translate(error)
     }

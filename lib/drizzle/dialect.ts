@@ -78,6 +78,8 @@ export interface Driver<Db, Session, C extends Connection = Connection> {
   read<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /** Runs one atomic write outside any transaction, in turn where there is one writer. `work` may run again if it was refused whole. */
   write<T>(work: (connection: C) => T | Promise<T>): Promise<T>
+  /** As `write`, for an append, which may share its commit with others that are under way; each has its own outcome. */
+  append<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /** Waits for what is under way, and closes the connections that we opened. */
   close(): Promise<void>
 }

@@ -56,6 +56,11 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     return this.datastore.read(work)
   }
 
+  protected async append(work: (connection: Connection) => number[] | Promise<number[]>): Promise<number[]> {
+    if (!this.#isThere) await this.#createTables()
+    return this.datastore.append(work)
+  }
+
   protected async write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
     if (!this.#isThere) await this.#createTables()
     return this.datastore.write(work)
@@ -116,7 +121,7 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
   async insertEvents(events: readonly StoredEvent[]): Promise<number[]> {
     checkStoredEvents(events)
     if (events.length === 0) return []
-    return this.write((connection) => this.datastore.sql.append(connection, this.events, events))
+    return this.append((connection) => this.datastore.sql.append(connection, this.events, events))
   }
 
   async selectEvents(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredEvent[]> {
@@ -208,7 +213,7 @@ export class DrizzleProcessRecorder<D extends AnyDrizzleDatastore = Datastore>
     if (!tracking) return super.insertEvents(events)
     checkStoredEvents(events)
     checkTracking(tracking)
-    return this.write((connection) =>
+    return this.append((connection) =>
       this.datastore.sql.append(connection, this.events, events, { table: this.tracking, position: tracking }),
     )
   }

@@ -1,3 +1,4 @@
+import type { AnyDatastore } from './datastore.js'
 import type { Notification, StoredEvent, Tracking } from './stored-event.js'
 import type { Transactional } from './transactional.js'
 
@@ -41,6 +42,9 @@ export interface WaitOptions {
  * @see Python eventsourcing, `AggregateRecorder`: same contract.
  */
 export interface AggregateRecorder extends Transactional {
+  /** Where it records. */
+  readonly datastore: AnyDatastore
+
   /**
    * Records events, all or none. Joins the current transaction, or is one of its own.
    *
@@ -79,6 +83,8 @@ export interface ApplicationRecorder extends AggregateRecorder {
 
 /** Records how far upstream applications were processed. Tracking only moves forward. */
 export interface TrackingRecorder extends Transactional {
+  /** Where it records. */
+  readonly datastore: AnyDatastore
   /** @throws IntegrityError  The position is not above the recorded one. @throws DataError  A name or id that can't be stored. */
   insertTracking(tracking: Tracking): Promise<void>
   /** The recorded position of an upstream application; `null` when there is none. */

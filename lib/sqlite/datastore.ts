@@ -29,6 +29,11 @@ export interface SqliteOptions<
    * @see https://sqlite.org/pragma.html#pragma_synchronous
    */
   readonly synchronous?: 'full' | 'normal' | undefined
+  /**
+   * Whether saves that are started together, or wait for the writer together, share one commit, each with its own
+   * outcome. Default: true.
+   */
+  readonly shareCommits?: boolean | undefined
 }
 
 /** The source among the options. */
@@ -54,7 +59,7 @@ export function sqlite<Schema extends Record<string, unknown> = Record<string, n
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: BetterSQLite3Database<Schema>,
-  options?: Pick<SqliteOptions, 'poolTimeoutMs'>,
+  options?: Pick<SqliteOptions, 'poolTimeoutMs' | 'shareCommits'>,
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: string | SqliteSourceOptions<Schema> | BetterSQLite3Database<Schema>,
@@ -68,7 +73,7 @@ export function sqlite<Schema extends Record<string, unknown>>(
   }
   if ('url' in source) return open({ ...source, ...options })
   requireKindOfDatabase(source)
-  checkOptions(options, ['poolTimeoutMs'])
+  checkOptions(options, ['poolTimeoutMs', 'shareCommits'])
   return datastore(DrizzleHandles.like<Schema>(source), { client: clientOf(source as { $client?: unknown }) }, options)
 }
 
@@ -84,7 +89,7 @@ export const sqliteOpener: DatastoreOpener = {
 }
 
 function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptions<Schema>): SqliteDatastore<Schema> {
-  checkOptions(options, ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'synchronous'])
+  checkOptions(options, ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'synchronous', 'shareCommits'])
   if (typeof options.url !== 'string') throw new ProgrammingError('The option url must be text')
   return datastore(DrizzleHandles.configured(options), parseSource(options.url), options)
 }
@@ -92,9 +97,9 @@ function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptio
 function datastore<Schema extends Record<string, unknown>>(
   handles: DrizzleHandles<Schema>,
   source: ConstructorParameters<typeof BetterSqlite3Driver<Schema>>[0]['source'],
-  { poolTimeoutMs = 30_000, synchronous = 'full' }: SqliteOptions<Schema>,
+  { poolTimeoutMs = 30_000, synchronous = 'full', shareCommits = true }: SqliteOptions<Schema>,
 ): SqliteDatastore<Schema> {
-  const driver = new BetterSqlite3Driver<Schema>({ source, handles, poolTimeoutMs, synchronous })
+  const driver = new BetterSqlite3Driver<Schema>({ source, handles, poolTimeoutMs, synchronous, shareCommits })
   return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs })
 }
 
@@ -106,7 +111,8 @@ function checkOptions(options: object, known: readonly string[]): void {
     }
     throw new ProgrammingError(`sqlite() has no option ${name} here; it takes ${known.join(', ')}`)
   }
-  const { poolTimeoutMs = 0, synchronous = 'full', schema = {} } = options as SqliteOptions
+  const { poolTimeoutMs = 0, synchronous = 'full', shareCommits = true, schema = {} } = options as SqliteOptions
+  if (typeof shareCommits !== 'boolean') throw new ProgrammingError('The option shareCommits takes true or false')
   if (typeof schema !== 'object' || schema === null) {
     throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')
   }

@@ -2,6 +2,7 @@ import type { Backend } from '../support/backend.js'
 import { casesOf } from '../support/cases.js'
 import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
+import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
@@ -34,6 +35,7 @@ const suites = [
   aggregateRecorderSuite,
   applicationRecorderSuite,
   trackingRecorderSuite,
+  appendsTogetherSuite,
   recorderModelSuite,
   transactionsSuite,
   nestedTransactionsSuite,

@@ -10,6 +10,7 @@ import { isBusy, markDriverError, sqliteCode } from '../errors.js'
 import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
 import { sameFile } from '../source.js'
 import { type SqliteClient, SqliteConnection } from './connection.js'
+import { SharedCommits } from './shared-commits.js'
 
 /** What a driver is made from. */
 export interface DriverOptions<Schema extends Record<string, unknown>> {
@@ -18,6 +19,7 @@ export interface DriverOptions<Schema extends Record<string, unknown>> {
   readonly handles: DrizzleHandles<Schema>
   readonly poolTimeoutMs: number
   readonly synchronous: 'full' | 'normal'
+  readonly shareCommits: boolean
 }
 
 /**
@@ -41,6 +43,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   readonly #options: DriverOptions<Schema>
   readonly #turns: Turns
   readonly #leaveTurns: () => void
+  readonly #sharedCommits: SharedCommits | undefined
   #datastore: () => DatastoreOfDriver = () => {
     throw new InterfaceError('The driver has no datastore yet')
   }
@@ -57,6 +60,18 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     )
     this.#turns = turns
     this.#leaveTurns = leave
+    if (options.shareCommits) {
+      this.#sharedCommits = new SharedCommits(
+        {
+          takeTurn: (timeoutMs) => this.#takeTurn(timeoutMs),
+          giveBackTurn: () => {
+            turns.giveBack()
+          },
+          patiently: (work) => this.#patiently(() => this.#onWriter(work)),
+        },
+        options.poolTimeoutMs,
+      )
+    }
     if ('client' in source) this.#use(new SqliteConnection(openClient(source.client)))
   }
 
@@ -117,13 +132,15 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   async write<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
     await this.#takeTurn()
     try {
-      return await this.#patiently(() => {
-        this.#writer.requireNoTransaction()
-        return work(this.#writer)
-      })
+      return await this.#patiently(() => this.#onWriter(work))
     } finally {
       this.#turns.giveBack()
     }
+  }
+
+  append<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
+    // SQLite's append is synchronous, so that nothing comes between its statements
+    return this.#sharedCommits?.write(work as (connection: SqliteConnection) => T) ?? this.write(work)
   }
 
   async close(): Promise<void> {
@@ -205,9 +222,14 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     }
   }
 
-  async #takeTurn(): Promise<void> {
+  #onWriter<T>(work: (connection: SqliteConnection) => T): T {
+    this.#writer.requireNoTransaction()
+    return work(this.#writer)
+  }
+
+  async #takeTurn(timeoutMs = this.#options.poolTimeoutMs): Promise<void> {
     this.#requireOpen()
-    const waiting = this.#turns.take(this.#options.poolTimeoutMs)
+    const waiting = this.#turns.take(timeoutMs)
     if (!waiting) return
     await waiting
     if (!this.#closed) return
