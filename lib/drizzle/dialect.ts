@@ -38,6 +38,8 @@ export interface Dialect<C extends Connection = Connection> {
   inList(column: string, placeholder: string): string
   /** That list as a parameter. */
   list(values: readonly string[]): unknown
+  /** A binary column as text in UTF-8. */
+  asText(column: string): string
   /** Whether the table, with what it needs, is there. */
   hasTable(connection: C, table: TableName): boolean | Promise<boolean>
   /** Creates tables and what they need where missing, all or nothing. */

@@ -15,7 +15,7 @@ import type {
   TrackingRecorder,
   WaitOptions,
 } from '../persistence/recorders.js'
-import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
+import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
 import type { OpenTransaction } from '../persistence/transactional.js'
 import { waitForTracking } from '../persistence/wait.js'
 import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
@@ -128,6 +128,13 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
     checkSelect(originatorId, options)
     return this.read((connection) =>
       statements.selectEvents(connection, this.datastore.sql, this.events, originatorId, options),
+    )
+  }
+
+  async selectTexts(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredText[]> {
+    checkSelect(originatorId, options)
+    return this.read((connection) =>
+      statements.selectTexts(connection, this.datastore.sql, this.events, originatorId, options),
     )
   }
 }

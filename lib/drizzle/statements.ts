@@ -1,6 +1,6 @@
 import { IntegrityError } from '../errors.js'
 import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
-import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
+import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
 import type { Connection, Dialect, TableName } from './dialect.js'
 
 /**
@@ -10,20 +10,42 @@ import type { Connection, Dialect, TableName } from './dialect.js'
  */
 
 /** One originator's events, by version. */
-export async function selectEvents(
+export function selectEvents(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
   originatorId: string,
-  { gt, lte, desc = false, limit }: SelectEventsOptions,
+  options: SelectEventsOptions,
 ): Promise<StoredEvent[]> {
+  return selectStream<Uint8Array>(connection, dialect, table, 'state', originatorId, options)
+}
+
+/** As `selectEvents`, with states as text. */
+export function selectTexts(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  originatorId: string,
+  options: SelectEventsOptions,
+): Promise<StoredText[]> {
+  return selectStream<string>(connection, dialect, table, dialect.asText('state'), originatorId, options)
+}
+
+async function selectStream<State>(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  state: string,
+  originatorId: string,
+  { gt, lte, desc = false, limit }: SelectEventsOptions,
+) {
   const query = new Query(dialect)
-  query.text = `SELECT originator_version, topic, state FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
+  query.text = `SELECT originator_version, topic, ${state} FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
   if (gt != null) query.text += ` AND originator_version > ${query.parameter(gt)}`
   if (lte != null) query.text += ` AND originator_version <= ${query.parameter(lte)}`
   query.text += desc ? ' ORDER BY originator_version DESC' : ' ORDER BY originator_version'
   if (limit != null) query.text += ` LIMIT ${query.parameter(limit)}`
-  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, Uint8Array][]
+  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, State][]
   return rows.map(([originatorVersion, topic, state]) => ({ originatorId, originatorVersion, topic, state }))
 }
 

@@ -1,16 +1,18 @@
 import type { DomainEvent } from '../domain/event.js'
 import type { Mapper } from './mapper.js'
 import type { AggregateRecorder, SelectEventsOptions } from './recorders.js'
-import type { Recording } from './stored-event.js'
+import type { Recording, StoredText } from './stored-event.js'
 
 /** Stores domain events and gets them back: a mapper in front of a recorder. */
 export class EventStore {
   readonly #mapper: Mapper
   readonly #recorder: AggregateRecorder
+  readonly #takesText: boolean
 
   constructor(mapper: Mapper, recorder: AggregateRecorder) {
     this.#mapper = mapper
     this.#recorder = recorder
+    this.#takesText = mapper.takesText
   }
 
   /**
@@ -39,7 +41,16 @@ export class EventStore {
 
   /** As `get`, for a reader that uses the events up: not frozen, and seen by nobody else. */
   async take(originatorId: string, options?: SelectEventsOptions): Promise<DomainEvent[]> {
-    const storedEvents = await this.#recorder.selectEvents(originatorId, options)
+    const storedEvents =
+      (this.#takesText ? await this.#selectTexts(originatorId, options) : undefined) ??
+      (await this.#recorder.selectEvents(originatorId, options))
     return storedEvents.map((stored) => this.#mapper.decode(stored))
+  }
+
+  /** The events with their states as text; `undefined` where the recorder has no such thing, or a state may be damaged. */
+  async #selectTexts(originatorId: string, options?: SelectEventsOptions): Promise<StoredText[] | undefined> {
+    const storedTexts = await this.#recorder.selectTexts?.(originatorId, options)
+    // text that is not UTF-8 comes with this character in place of what is wrong: the bytes tell which it is
+    return storedTexts?.some(({ state }) => state.includes('\uFFFD')) ? undefined : storedTexts
   }
 }

@@ -7,8 +7,8 @@ import {
   TopicError,
   TranscodingNotRegisteredError,
 } from '../errors.js'
-import type { StoredEvent } from './stored-event.js'
-import { parseTimestamp, type Transcoder } from './transcoder.js'
+import type { StoredEvent, StoredText } from './stored-event.js'
+import { JsonTranscoder, parseTimestamp, type Transcoder } from './transcoder.js'
 
 /**
  * Turns domain events into stored events, and back. `MAPPER_TOPIC` may name a subclass.
@@ -56,8 +56,15 @@ export class Mapper {
     return Object.freeze(event)
   }
 
+  /** Whether `decode` takes states as text: where they are text, and no subclass has a way of its own with bytes. */
+  get takesText(): boolean {
+    const { decode, decodeText } = this.#transcoder
+    const ownBytes = decode !== JsonTranscoder.prototype.decode && decodeText === JsonTranscoder.prototype.decodeText
+    return decodeText !== undefined && !ownBytes && this.decode === Mapper.prototype.decode
+  }
+
   /** As `toDomainEvent`, but not frozen: for replay, where the caller owns it and nobody else sees it. */
-  decode(stored: StoredEvent): DomainEvent {
+  decode(stored: StoredEvent | StoredText): DomainEvent {
     const { originatorId, originatorVersion } = stored
     const definition = findEvent(stored.topic)
     if (definition === undefined) {
@@ -88,9 +95,10 @@ export class Mapper {
     }
   }
 
-  #decode(stored: StoredEvent): unknown {
+  #decode(stored: StoredEvent | StoredText): unknown {
+    const { state } = stored
     try {
-      return this.#transcoder.decode(stored.state)
+      return typeof state === 'string' ? this.#transcoder.decodeText?.(state) : this.#transcoder.decode(state)
     } catch (error) {
       // Ours say what is wrong without the state; others, of a user's transcoding or of the platform, may quote it.
       if (error instanceof EventSourcingError) refuse(stored, error.message, error)
@@ -128,7 +136,7 @@ function faultOf(event: DomainEvent): string | undefined {
   return undefined
 }
 
-function checkClassVersion(stored: StoredEvent, classVersion: unknown, known: number): void {
+function checkClassVersion(stored: StoredEvent | StoredText, classVersion: unknown, known: number): void {
   if (!Number.isSafeInteger(classVersion) || (classVersion as number) < 2) {
     refuse(stored, 'its class version is no integer from 2')
   }
@@ -137,7 +145,11 @@ function checkClassVersion(stored: StoredEvent, classVersion: unknown, known: nu
   }
 }
 
-function refuse({ topic, originatorId, originatorVersion }: StoredEvent, why: string, cause?: Error): never {
+function refuse(
+  { topic, originatorId, originatorVersion }: StoredEvent | StoredText,
+  why: string,
+  cause?: Error,
+): never {
   throw new MapperDeserialisationError(
     `Event ${JSON.stringify(topic)} of originator ${JSON.stringify(originatorId)}, version ${originatorVersion}, can't ` +
       `be read: ${why}`,

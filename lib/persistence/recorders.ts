@@ -1,5 +1,5 @@
 import type { AnyDatastore } from './datastore.js'
-import type { Notification, StoredEvent, Tracking } from './stored-event.js'
+import type { Notification, StoredEvent, StoredText, Tracking } from './stored-event.js'
 import type { Transactional } from './transactional.js'
 
 /** Bounds within one stream, all by originator version (integers). */
@@ -63,6 +63,12 @@ export interface AggregateRecorder extends Transactional {
    * @throws ProgrammingError  A bound that is no integer, or a negative `limit`.
    */
   selectEvents(originatorId: string, options?: SelectEventsOptions): Promise<StoredEvent[]>
+
+  /**
+   * As `selectEvents`, for states that are text in UTF-8; where the database hands text over faster than bytes. What is not
+   * UTF-8 in a state comes as U+FFFD.
+   */
+  selectTexts?(originatorId: string, options?: SelectEventsOptions): Promise<StoredText[]>
 }
 
 /** Records events and gives them one order. The second rung: all events, by notification id. */

@@ -9,6 +9,8 @@ export interface Transcoder {
    * @throws MapperDeserialisationError  The bytes are damaged. @throws TranscodingNotRegisteredError  A type it does not know.
    */
   decode(state: Uint8Array): unknown
+  /** As `decode`, given the text that the bytes are in UTF-8. Absent where states are no text. */
+  decodeText?(state: string): unknown
 }
 
 /**
@@ -73,7 +75,10 @@ export class JsonTranscoder implements Transcoder {
   }
 
   decode(state: Uint8Array): unknown {
-    const text = decodeText(state)
+    return this.decodeText(textOf(state))
+  }
+
+  decodeText(text: string): unknown {
     const parsed = parse(text)
     // Most events hold no tag, and searching the text costs less than walking what it says.
     return text.includes('"_type_"') ? this.#untagged(parsed) : parsed
@@ -172,7 +177,7 @@ export class JsonTranscoder implements Transcoder {
 // Fatal: otherwise it puts U+FFFD for what is damaged and says nothing.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function decodeText(state: Uint8Array): string {
+function textOf(state: Uint8Array): string {
   try {
     return utf8.decode(state)
   } catch {

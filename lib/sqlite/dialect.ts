@@ -19,6 +19,7 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
   placeholder: () => '?',
   inList: (column, placeholder) => `${column} IN (SELECT value FROM json_each(${placeholder}))`,
   list: (values) => JSON.stringify(values),
+  asText: (column) => `CAST(${column} AS text)`,
   translate,
 
   hasTable(connection, { kind, name }) {

@@ -11,8 +11,9 @@ const memory: Backend = {
   capabilities: { concurrentWriters: false, ownTables: false },
   async open(options) {
     const datastore = new MemoryDatastore(options)
-    const factory = (name?: string) => new MemoryFactory({ datastore, name })
-    return { datastore, factory, persistence: factory, close: () => datastore.close() }
+    const factory = (name?: string, env?: Readonly<Record<string, unknown>>) =>
+      new MemoryFactory({ datastore, name, env })
+    return { datastore, factory, persistence: (name) => factory(name), close: () => datastore.close() }
   },
 }
 

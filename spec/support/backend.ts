@@ -16,7 +16,7 @@ export interface Backend {
 export interface Opened {
   readonly datastore: AnyDatastore
   /** A factory of recorders on it; its tables are named after the application's name. */
-  factory(name?: string): Factory
+  factory(name?: string, env?: Readonly<Record<string, unknown>>): Factory
   /** For `new Application({ persistence })`: an application of that name on this datastore. */
   persistence(name: string): AnyDatastore | Factory
   /** A table of the user's own, where the backend has such tables (`capabilities.ownTables`). */

@@ -69,7 +69,7 @@ async function opened(
   return {
     // suites name no dialect: to them it is a datastore with sessions of whatever kind
     datastore: datastore as unknown as AnyDatastore,
-    factory: (name) => new DrizzleFactory({ datastore: datastore, name }),
+    factory: (name, env) => new DrizzleFactory({ datastore, name, env }),
     persistence: () => datastore,
     owners: ownersTable(datastore),
     async close() {
