@@ -10,16 +10,12 @@ import { Factory, resolveFactoryClass } from '../persistence/factory.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Recording } from '../persistence/stored-event.js'
-import {
-  type OpenTransaction,
-  PassesTransactionsOn,
-  type SessionOf,
-  type Transactional,
-} from '../persistence/transactional.js'
+import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { NotificationLog } from './notification-log.js'
 import { type AggregateClass, Repository } from './repository.js'
+import { SaveOrder } from './save-order.js'
 
 /** What an application is constructed with. */
 export interface ApplicationOptions {
@@ -49,12 +45,6 @@ interface ApplicationStatics {
   readonly aggregates?: readonly AggregateClass[]
   readonly snapshottingIntervals?: unknown
   readonly snapshottingProjectors?: unknown
-}
-
-/** A save that has not settled yet, and the transaction it is in. */
-interface SaveUnderWay {
-  readonly settled: Promise<unknown>
-  readonly transaction: OpenTransaction | undefined
 }
 
 /** What is there once an application is connected. */
@@ -91,12 +81,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   #opening: Promise<Opened> | undefined
   #closed = false
   #closing: Promise<void> | undefined
-  /** The save of an aggregate that is under way. */
-  readonly #saving = new WeakMap<object, SaveUnderWay>()
-  /** The transaction or savepoint that an aggregate was last saved in. */
-  readonly #savedIn = new WeakMap<object, OpenTransaction>()
-  /** Aggregates that were read in a transaction which was rolled back: perhaps from events that are not there. */
-  readonly #doubtful = new WeakSet<object>()
+  readonly #order = new SaveOrder()
 
   /** @throws ProgrammingError  The class's name is none that tables can be named after, or `persistence` is neither. */
   constructor(options: ApplicationOptions = {}) {
@@ -119,7 +104,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     this.repository = new Repository({
       events: async () => (await this.#open()).events,
       onRollback: (fn) => this.#opened?.recorder.onRollback?.(fn),
-      doubt: (aggregate) => this.#doubtful.add(aggregate),
+      doubt: (aggregate) => {
+        this.#order.doubt(aggregate)
+      },
     })
     this.events = {
       put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
@@ -193,7 +180,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   async save(...objects: readonly Saved[]): Promise<Recording[]> {
     const transaction = (this.#opened?.recorder ?? this.#given?.datastore)?.currentTransaction?.()
     // all of them looked at again after each wait: another save may have begun meanwhile
-    for (let other = this.#other(objects, transaction); other; other = this.#other(objects, transaction)) await other
+    for (let other = this.#order.other(objects, transaction); other; other = this.#order.other(objects, transaction)) {
+      await other
+    }
 
     const collected: { aggregate: object; events: readonly DomainEvent[] }[] = []
     const domainEvents: DomainEvent[] = []
@@ -213,17 +202,11 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       }
       if (domainEvents.length === 0) return []
       const aggregates = collected.map(({ aggregate }) => aggregate)
-      const saving = this.#put(domainEvents, aggregates, giveAllBack)
-      const settled = saving.catch(() => undefined)
-      const save = { settled, transaction }
-      for (const aggregate of aggregates) this.#saving.set(aggregate, save)
-      try {
-        return await saving
-      } finally {
-        for (const aggregate of aggregates) {
-          if (this.#saving.get(aggregate) === save) this.#saving.delete(aggregate)
-        }
-      }
+      const saving = this.#put(domainEvents, aggregates, giveAllBack).catch((error: unknown) => {
+        giveAllBack() // before whoever waits for this save goes on
+        throw error
+      })
+      return await this.#order.during(aggregates, transaction, saving)
     } catch (error) {
       giveAllBack()
       throw error
@@ -276,30 +259,11 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   ): Promise<Recording[]> {
     const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
     const transaction = recorder.currentTransaction?.()
-    for (const aggregate of aggregates) {
-      const undecided = this.#savedIn.get(aggregate)?.decider
-      if (undecided && !transaction?.isInside(undecided)) throw savedElsewhere()
-    }
-    const doubtful = aggregates.filter((aggregate) => this.#doubtful.has(aggregate))
-    if (doubtful.length > 0) await requireStoredBefore(recorder, domainEvents)
+    await this.#order.check(aggregates, domainEvents, transaction, recorder)
     recorder.onRollback?.(onRollback)
     const recordings = await events.put(domainEvents)
-    for (const aggregate of aggregates) if (transaction) this.#savedIn.set(aggregate, transaction)
-    for (const aggregate of doubtful) this.#doubtful.delete(aggregate)
+    this.#order.saved(aggregates, transaction)
     return recordings
-  }
-
-  /** The end of another save of one of these to wait for: were that to fail, newer events would leave a gap. */
-  #other(objects: readonly Saved[], transaction: OpenTransaction | undefined): Promise<unknown> | undefined {
-    for (const object of objects) {
-      const other = object && this.#saving.get(object)
-      const { pendingEvents } = (object ?? {}) as { pendingEvents?: readonly unknown[] }
-      if (!other || pendingEvents?.length === 0) continue
-      // only what is inside of this transaction is sure not to wait for what this one holds
-      if (transaction && !other.transaction?.isInside(transaction)) throw savedElsewhere()
-      return other.settled
-    }
-    return undefined
   }
 
   async #open(): Promise<Opened> {
@@ -387,29 +351,6 @@ function checkDomainEvent(object: unknown): DomainEvent {
   const { originatorId, originatorVersion, topic } = Object(object) as Partial<DomainEvent>
   if (originatorId !== undefined && originatorVersion !== undefined && topic !== undefined) return object as DomainEvent
   throw new ProgrammingError('save() takes aggregates and domain events; this is neither')
-}
-
-/** @throws ProgrammingError  The event before one of these is not stored, so that it would leave a gap. */
-async function requireStoredBefore(recorder: ApplicationRecorder, events: readonly DomainEvent[]): Promise<void> {
-  const first = new Map<string, number>()
-  for (const { originatorId, originatorVersion } of events) {
-    first.set(originatorId, Math.min(originatorVersion, first.get(originatorId) ?? Infinity))
-  }
-  for (const [originatorId, version] of first) {
-    const before = await recorder.selectEvents(originatorId, { gt: version - 2, lte: version - 1 })
-    if (version === 1 || before.length > 0) continue
-    throw new ProgrammingError(
-      `The aggregate ${JSON.stringify(originatorId)} was read inside a transaction that was rolled back, with events that ` +
-        'are not stored: get it again',
-    )
-  }
-}
-
-function savedElsewhere(): ProgrammingError {
-  return new ProgrammingError(
-    'Earlier events of this aggregate are being saved elsewhere, in or beside a transaction that is still open: save it ' +
-      'inside that one, or after it',
-  )
 }
 
 function once(fn: () => void): () => void {

@@ -298,8 +298,10 @@ export class Transaction<Session, Connection> {
       // one by one: there may be more than a call takes as arguments
       for (const fn of this.#afterCommit) this.#parent.#afterCommit.push(fn)
       for (const fn of this.#onRollback) this.#parent.#onRollback.push(fn)
+      this.#onRollback.length = 0
       this.#leaveParent()
     } else {
+      this.#onRollback.length = 0 // aggregates remember where they were saved, and should not hold what is over
       await this.#runAfterCommit()
     }
   }

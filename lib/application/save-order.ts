@@ -1,0 +1,113 @@
+import type { DomainEvent } from '../domain/event.js'
+import { ProgrammingError } from '../errors.js'
+import type { AggregateRecorder } from '../persistence/recorders.js'
+import type { OpenTransaction } from '../persistence/transactional.js'
+
+/**
+ * Keeps the saves of each aggregate in order, so that none leaves a gap in its stream: newer events that are stored while
+ * older ones, saved elsewhere, are rolled back.
+ *
+ * @see docs/decisions/0010-no-gap-in-a-stream.md
+ */
+export class SaveOrder {
+  /** The save of an aggregate that is under way. */
+  readonly #underWay = new WeakMap<object, SaveUnderWay>()
+  /** The transaction or savepoint that an aggregate was last saved in. */
+  readonly #savedIn = new WeakMap<object, OpenTransaction>()
+  /** Aggregates that were read in a transaction which was rolled back: perhaps from events that are not there. */
+  readonly #doubtful = new WeakSet<object>()
+
+  /**
+   * The end of another save of one of these to wait for before events are taken; then ask again.
+   *
+   * @throws ProgrammingError  The other one may be waiting for what this transaction holds.
+   */
+  other(objects: readonly unknown[], transaction: OpenTransaction | undefined): Promise<unknown> | undefined {
+    for (const object of objects) {
+      const other = typeof object === 'object' && object !== null ? this.#underWay.get(object) : undefined
+      if (!other || (object as { pendingEvents?: readonly unknown[] }).pendingEvents?.length === 0) continue
+      // only what is inside of this transaction is sure not to wait for it
+      if (transaction && !other.transaction?.isInside(transaction)) throw savedElsewhere()
+      return other.settled
+    }
+    return undefined
+  }
+
+  /** Notes a save as under way until it settles. */
+  async during<T>(
+    aggregates: readonly object[],
+    transaction: OpenTransaction | undefined,
+    saving: Promise<T>,
+  ): Promise<T> {
+    const save = { settled: saving.catch(() => undefined), transaction }
+    for (const aggregate of aggregates) this.#underWay.set(aggregate, save)
+    try {
+      return await saving
+    } finally {
+      for (const aggregate of aggregates) {
+        if (this.#underWay.get(aggregate) === save) this.#underWay.delete(aggregate)
+      }
+    }
+  }
+
+  /**
+   * Checks that what these events come after is stored, and stays.
+   *
+   * @throws ProgrammingError  Earlier events are in another transaction that is open, or are gone with one.
+   */
+  async check(
+    aggregates: readonly object[],
+    events: readonly DomainEvent[],
+    transaction: OpenTransaction | undefined,
+    recorder: AggregateRecorder,
+  ): Promise<void> {
+    for (const aggregate of aggregates) {
+      const undecided = this.#savedIn.get(aggregate)?.decider
+      if (undecided && !transaction?.isInside(undecided)) throw savedElsewhere()
+    }
+    for (const aggregate of aggregates) {
+      if (!this.#doubtful.has(aggregate)) continue
+      const { id } = aggregate as { id?: unknown }
+      await requireStoredBefore(
+        recorder,
+        events.find(({ originatorId }) => originatorId === id),
+      )
+      this.#doubtful.delete(aggregate)
+    }
+  }
+
+  /** Notes where aggregates were saved. */
+  saved(aggregates: readonly object[], transaction: OpenTransaction | undefined): void {
+    for (const aggregate of aggregates) if (transaction) this.#savedIn.set(aggregate, transaction)
+  }
+
+  /** Notes that an aggregate was read in a transaction that was rolled back. */
+  doubt(aggregate: object): void {
+    this.#doubtful.add(aggregate)
+  }
+}
+
+/** A save that has not settled yet, and the transaction it is in. */
+interface SaveUnderWay {
+  readonly settled: Promise<unknown>
+  readonly transaction: OpenTransaction | undefined
+}
+
+/** @throws ProgrammingError  The event before this one is not stored. */
+async function requireStoredBefore(recorder: AggregateRecorder, first: DomainEvent | undefined): Promise<void> {
+  if (!first || first.originatorVersion === 1) return
+  const { originatorId, originatorVersion: version } = first
+  const before = await recorder.selectEvents(originatorId, { gt: version - 2, lte: version - 1 })
+  if (before.length > 0) return
+  throw new ProgrammingError(
+    `The aggregate ${JSON.stringify(originatorId)} was read inside a transaction that was rolled back, with events that ` +
+      'are not stored: get it again',
+  )
+}
+
+function savedElsewhere(): ProgrammingError {
+  return new ProgrammingError(
+    'Earlier events of this aggregate are being saved elsewhere, in or beside a transaction that is still open: save it ' +
+      'inside that one, or after it',
+  )
+}
