@@ -7,7 +7,7 @@ import { DrizzleFactory } from '../../lib/drizzle/index.js'
 import { OperationalError } from '../../lib/errors.js'
 import { sqlite } from '../../lib/sqlite/index.js'
 import { Child } from '../support/child.js'
-import { rejection } from '../support/rejection.js'
+import { failure, rejection } from '../support/rejection.js'
 import { createOwners, owners, remove, temporaryDirectory } from '../support/sqlite-backends.js'
 import { plain, storedEvent, versions } from '../support/stored-events.js'
 
@@ -63,6 +63,23 @@ describe('A SQLite file that another process has locked', () => {
     await letGo(holder)
     expect(await recorder.insertEvents([storedEvent('dog', 1)])).to.deep.equal([1])
     expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1])
+  })
+
+  it('is waited for once by saves that are started together, not by each again', async () => {
+    await using datastore = sqlite(file, { poolTimeoutMs: 200 })
+    const recorder = await new DrizzleFactory({ datastore }).applicationRecorder()
+    const holder = await holding(file, 'BEGIN IMMEDIATE')
+
+    const errors = await Promise.all(
+      Array.from({ length: 20 }, (_, i) => failure(recorder.insertEvents([storedEvent(`dog ${i}`, 1)]))),
+    )
+    // one wait, and so one error for all of them
+    expect(new Set(errors).size).to.equal(1)
+    expect(errors[0]).to.be.instanceOf(OperationalError).with.property('code', 'SQLITE_BUSY')
+
+    await letGo(holder)
+    expect(await recorder.maxNotificationId()).to.equal(null)
+    expect(await recorder.insertEvents([storedEvent('dog 0', 1)])).to.deep.equal([1])
   })
 
   it('is waited for at the first opening too', async () => {

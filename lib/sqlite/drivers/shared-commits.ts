@@ -1,4 +1,5 @@
 import { IntegrityError } from '../../errors.js'
+import { isBusy } from '../errors.js'
 import type { SqliteConnection } from './connection.js'
 
 /** What the writes that share commits need of the driver. */
@@ -74,22 +75,19 @@ export class SharedCommits {
 
   async #commit(writes: readonly Write[]): Promise<void> {
     if (writes.length > 1) {
-      const outcomes = await this.#writer.patiently((connection) => together(connection, writes)).catch(() => undefined)
-      if (outcomes) {
-        writes.forEach((write, index) => settle(write, outcomes[index] as Outcome))
+      const all = await outcomeOf(this.#writer.patiently((connection) => together(connection, writes)))
+      if ('value' in all) {
+        writes.forEach((write, index) => settle(write, all.value[index] as Outcome))
+        return
+      }
+      // the time to wait for other processes is over for all of them, and would be waited for each again
+      if (isBusy(all.error)) {
+        for (const write of writes) settle(write, all)
         return
       }
     }
     // alone; or together it failed, and for more than a constraint: each shows by itself what is wrong with it
-    for (const write of writes) {
-      settle(
-        write,
-        await this.#writer.patiently(write.work).then(
-          (value) => ({ value }),
-          (error: unknown) => ({ error }),
-        ),
-      )
-    }
+    for (const write of writes) settle(write, await outcomeOf(this.#writer.patiently(write.work)))
   }
 }
 
@@ -104,7 +102,14 @@ interface Write {
   readonly since: number
 }
 
-type Outcome = { readonly value: unknown } | { readonly error: unknown }
+type Outcome<T = unknown> = { readonly value: T } | { readonly error: unknown }
+
+function outcomeOf<T>(promise: Promise<T>): Promise<Outcome<T>> {
+  return promise.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  )
+}
 
 function settle({ resolve, reject }: Write, outcome: Outcome): void {
   if ('error' in outcome) reject(outcome.error)
