@@ -114,6 +114,19 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     }
   }
 
+  /** @internal What recorders' tables need before their first use; see `Driver.setUp`. */
+  async setUp(
+    isDone: (connection: C) => boolean | Promise<boolean>,
+    make: (connection: C) => void | Promise<void>,
+  ): Promise<void> {
+    try {
+      await this.ready()
+      await this.#driver.setUp(isDone, make)
+    } catch (error) {
+      throw this.sql.translate(error)
+    }
+  }
+
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
   write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
     return this.#write(work, 'write')

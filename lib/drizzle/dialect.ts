@@ -1,5 +1,6 @@
 import type { Capabilities } from '../persistence/datastore.js'
-import type { StoredEvent, Tracking } from '../persistence/stored-event.js'
+import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
+import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
 import type { Begin } from '../persistence/transaction.js'
 
 /** What the recorders' own statements run on: one connection, inside a transaction or not. */
@@ -38,9 +39,11 @@ export interface Dialect<C extends Connection = Connection> {
   inList(column: string, placeholder: string): string
   /** That list as a parameter. */
   list(values: readonly string[]): unknown
-  /** A binary column as text in UTF-8. */
-  asText(column: string): string
-  /** Whether the table, with what it needs, is there. */
+  /**
+   * Whether the table, with what it needs, is there.
+   *
+   * @throws ProgrammingError  It is there, but set so that the order of events, or a version once only, would not hold.
+   */
   hasTable(connection: C, table: TableName): boolean | Promise<boolean>
   /** Creates tables and what they need where missing, all or nothing. */
   createTables(connection: C, tables: readonly TableName[]): void | Promise<void>
@@ -56,6 +59,17 @@ export interface Dialect<C extends Connection = Connection> {
     events: readonly StoredEvent[],
     tracking?: { readonly table: TableName; readonly position: Tracking },
   ): number[] | Promise<number[]>
+  /** One originator's events by version, states as text in UTF-8. */
+  selectTexts(
+    connection: C,
+    table: TableName,
+    originatorId: string,
+    options: SelectEventsOptions,
+  ): Promise<StoredText[]>
+  /** Notifications by id; none beyond the last one below which nothing more can appear. */
+  selectNotifications(connection: C, table: TableName, options: SelectNotificationsOptions): Promise<Notification[]>
+  /** The highest notification id under the same bound, or null. */
+  maxNotificationId(connection: C, table: TableName): Promise<number | null>
   /** Turns a driver's error, also one inside of Drizzle's, into ours; any other comes back as it is. Told by code. */
   translate(error: unknown): unknown
 }
@@ -82,6 +96,14 @@ export interface Driver<Db, Session, C extends Connection = Connection> {
   write<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /** As `write`, for an append, which may share its commit with others that are under way; each has its own outcome. */
   append<T>(work: (connection: C) => T | Promise<T>): Promise<T>
+  /**
+   * Does what tables need before their first use, unless it is done; where there are several connections, on another one
+   * than a transaction's, and without waiting for those that transactions have.
+   */
+  setUp(
+    isDone: (connection: C) => boolean | Promise<boolean>,
+    make: (connection: C) => void | Promise<void>,
+  ): Promise<void>
   /** Waits for what is under way, and closes the connections that we opened. */
   close(): Promise<void>
 }

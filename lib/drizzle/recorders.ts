@@ -30,7 +30,8 @@ export interface RecorderOptions {
 
 /** Tables of one datastore, created when first needed, and the datastore's transactions. */
 class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
-  #isThere: boolean
+  #isThere = false
+  readonly #createTable: boolean
   #creating: Promise<void> | undefined
   /** The transaction that the tables were last made in; it may yet be rolled back. */
   #madeIn: OpenTransaction | undefined
@@ -42,37 +43,39 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
   ) {
     super(datastore)
     for (const table of tables) datastore.sql.table(table) // a name that can't be is an error here, not at first use
-    this.#isThere = !createTable
+    this.#createTable = createTable
   }
 
   /** Connects, and creates the tables where missing. Other calls do that by themselves. */
   async ready(): Promise<void> {
     await this.datastore.ready()
-    if (!this.#isThere) await this.#createTables()
+    if (!this.#isThere) await this.#setUp()
   }
 
   protected async read<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
-    if (!this.#isThere) await this.#createTables()
+    if (!this.#isThere) await this.#setUp()
     return this.datastore.read(work)
   }
 
   protected async append(work: (connection: Connection) => number[] | Promise<number[]>): Promise<number[]> {
-    if (!this.#isThere) await this.#createTables()
+    if (!this.#isThere) await this.#setUp()
     return this.datastore.append(work)
   }
 
   protected async write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
-    if (!this.#isThere) await this.#createTables()
+    if (!this.#isThere) await this.#setUp()
     return this.datastore.write(work)
   }
 
-  async #createTables(): Promise<void> {
+  async #setUp(): Promise<void> {
+    const { sql, capabilities } = this.datastore
     const transaction = this.datastore.current()
-    if (transaction) {
+    if (transaction && !capabilities.concurrentWriters) {
+      if (!this.#createTable) return
       const madeIn = this.#madeIn?.decider
       if (madeIn && transaction.isInside(madeIn)) return
       // the writer is this transaction's, so the tables are made in it, and are there for good once it has committed
-      await transaction.take((connection) => this.datastore.sql.createTables(connection, this.tables))
+      await transaction.take((connection) => sql.createTables(connection, this.tables))
       this.#madeIn = transaction
       transaction.onRollback(() => {
         if (this.#madeIn === transaction) this.#madeIn = undefined
@@ -84,10 +87,10 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     }
     this.#creating ??= this.datastore.outside(async () => {
       try {
-        // asked first: a table that is there needs no writer, which another process may hold
-        if (!(await this.datastore.read((connection) => this.#areThere(connection)))) {
-          await this.datastore.write((connection) => this.datastore.sql.createTables(connection, this.tables))
-        }
+        await this.datastore.setUp(
+          async (connection) => (await this.#areThere(connection)) || !this.#createTable,
+          (connection) => sql.createTables(connection, this.tables),
+        )
         this.#isThere = true
       } finally {
         this.#creating = undefined
@@ -133,9 +136,7 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
 
   async selectTexts(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredText[]> {
     checkSelect(originatorId, options)
-    return this.read((connection) =>
-      statements.selectTexts(connection, this.datastore.sql, this.events, originatorId, options),
-    )
+    return this.read((connection) => this.datastore.sql.selectTexts(connection, this.events, originatorId, options))
   }
 }
 
@@ -151,13 +152,11 @@ export class DrizzleApplicationRecorder<D extends AnyDrizzleDatastore = Datastor
 
   async selectNotifications(options: SelectNotificationsOptions): Promise<Notification[]> {
     checkSelectNotifications(options)
-    return this.read((connection) =>
-      statements.selectNotifications(connection, this.datastore.sql, this.events, options),
-    )
+    return this.read((connection) => this.datastore.sql.selectNotifications(connection, this.events, options))
   }
 
   async maxNotificationId(): Promise<number | null> {
-    return this.read((connection) => statements.maxNotificationId(connection, this.datastore.sql, this.events))
+    return this.read((connection) => this.datastore.sql.maxNotificationId(connection, this.events))
   }
 }
 

@@ -20,15 +20,16 @@ export function selectEvents(
   return selectStream<Uint8Array>(connection, dialect, table, 'state', originatorId, options)
 }
 
-/** As `selectEvents`, with states as text. */
+/** As `selectEvents`, with states as text: `asText` is the column in the dialect's SQL. */
 export function selectTexts(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
+  asText: string,
   originatorId: string,
   options: SelectEventsOptions,
 ): Promise<StoredText[]> {
-  return selectStream<string>(connection, dialect, table, dialect.asText('state'), originatorId, options)
+  return selectStream<string>(connection, dialect, table, asText, originatorId, options)
 }
 
 async function selectStream<State>(
@@ -49,7 +50,7 @@ async function selectStream<State>(
   return rows.map(([originatorVersion, topic, state]) => ({ originatorId, originatorVersion, topic, state }))
 }
 
-/** Notifications, by id. */
+/** Notifications that this connection sees, by id. */
 export async function selectNotifications(
   connection: Connection,
   dialect: Dialect,
@@ -74,13 +75,17 @@ export async function selectNotifications(
   }))
 }
 
-/** The highest notification id, or null. */
+/** The highest notification id that this connection sees, or null; with `upTo`, of those not above it. */
 export async function maxNotificationId(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
+  upTo?: number,
 ): Promise<number | null> {
-  const [row] = await connection.rows(`SELECT max(notification_id) FROM ${dialect.table(table)}`, [])
+  const query = new Query(dialect)
+  query.text = `SELECT max(notification_id) FROM ${dialect.table(table)}`
+  if (upTo !== undefined) query.text += ` WHERE notification_id <= ${query.parameter(upTo)}`
+  const [row] = await connection.rows(query.text, query.parameters)
   return (row as [number | null])[0]
 }
 

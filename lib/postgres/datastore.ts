@@ -1,22 +1,228 @@
+import { entityKind } from 'drizzle-orm'
+import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import { Datastore } from '../drizzle/datastore.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
-import { NotSupportedError } from '../errors.js'
+import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { PostgresDialect } from './dialect.js'
+import { loadPostgres, type PostgresClient } from './drivers/client.js'
+import type { PostgresConnection } from './drivers/connection.js'
+import { GivenSource } from './drivers/given.js'
+import { PooledSource } from './drivers/pooled.js'
+import { PostgresJsDriver } from './drivers/postgres-js.js'
+import { type DrizzleConfiguration, DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
+import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
 
-/** A datastore on PostgreSQL: not built yet. @throws NotSupportedError  Always. */
-export function postgres(_source?: unknown, _options?: unknown): never {
-  throw notBuilt('postgres()')
+/** A datastore on PostgreSQL; `Schema` is the user's own tables. */
+export type PostgresDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
+  PostgresDatabase<Schema>,
+  PostgresSession<Schema>,
+  PostgresConnection
+>
+
+/**
+ * What `postgres()` takes beside the source: ours, and postgres.js's own options of the same names.
+ *
+ * @see https://github.com/porsager/postgres#connection
+ */
+export interface PostgresOptions<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends DrizzleConfiguration<Schema> {
+  /** How long to wait for a connection, connecting included, in ms; then `OperationalError`. Default: 30000. */
+  readonly poolTimeoutMs?: number | undefined
+  /** How many connections there are at most. Default: 10. */
+  readonly max?: number | undefined
+  readonly host?: string | string[] | undefined
+  readonly port?: number | number[] | undefined
+  /** A Unix socket. */
+  readonly path?: string | undefined
+  readonly database?: string | undefined
+  readonly user?: string | undefined
+  readonly username?: string | undefined
+  /** A function is asked for each connection. */
+  readonly password?: string | (() => string | Promise<string>) | undefined
+  /** `require`, `prefer`, `verify-full`, or options of Node's `tls.connect`. */
+  readonly ssl?: boolean | 'require' | 'allow' | 'prefer' | 'verify-full' | object | undefined
+  readonly sslnegotiation?: 'direct' | undefined
+  /** Seconds until a server has to have answered, within `poolTimeoutMs`. Default: 30. */
+  readonly connect_timeout?: number | undefined
+  /** Seconds after which a connection that nobody uses is closed. Default: never. */
+  readonly idle_timeout?: number | undefined
+  /** Seconds after which a connection is replaced. Default: between 30 and 60 minutes. */
+  readonly max_lifetime?: number | undefined
+  /** Seconds between signs of life on a connection. Default: 60. */
+  readonly keep_alive?: number | undefined
+  /** `false` for poolers that don't know prepared statements. Default: true. */
+  readonly prepare?: boolean | undefined
+  /** Whether the server's types are asked for at connecting, so that arrays of them can be read. Default: true. */
+  readonly fetch_types?: boolean | undefined
+  readonly target_session_attrs?: 'read-write' | 'read-only' | 'primary' | 'standby' | 'prefer-standby' | undefined
+  /** Settings of each connection, such as `application_name`, `search_path` or `statement_timeout`. */
+  readonly connection?: Readonly<Record<string, string | number | boolean>> | undefined
+  /** Makes the socket of each connection, connected. */
+  readonly socket?: ((options: object) => unknown) | undefined
+  /** Is told the server's notices. Default: nobody is. */
+  readonly onnotice?: ((notice: object) => void) | undefined
+  /** Is told settings that the server reports. */
+  readonly onparameter?: ((key: string, value: unknown) => void) | undefined
 }
 
-/** How environments will open datastores on PostgreSQL: their URLs are known, and refused. */
+/** The source among the options. */
+export interface PostgresSourceOptions<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends PostgresOptions<Schema> {
+  /** As the first argument may be; where it is missing, `host` and the others say it, or the environment (`PGHOST` …). */
+  readonly url?: string | undefined
+}
+
+/**
+ * A datastore on PostgreSQL, through postgres.js.
+ *
+ * Connects at its first use, or by `ready()`.
+ *
+ * @param source  A URL (`postgresql://localhost/school`, …), options, or a Drizzle database of the user's own, which stays
+ *   theirs: its client is used as it is, and never closed by us.
+ * @throws ProgrammingError  The source or an option can't be; says what is accepted.
+ */
+export function postgres<Schema extends Record<string, unknown> = Record<string, never>>(
+  source: string | PostgresSourceOptions<Schema>,
+  options?: PostgresOptions<Schema>,
+): PostgresDatastore<Schema>
+export function postgres<Schema extends Record<string, unknown>>(
+  source: PostgresJsDatabase<Schema>,
+  options?: Pick<PostgresOptions, 'poolTimeoutMs'>,
+): PostgresDatastore<Schema>
+export function postgres<Schema extends Record<string, unknown>>(
+  source: string | PostgresSourceOptions<Schema> | PostgresJsDatabase<Schema>,
+  options: PostgresOptions<Schema> = {},
+): PostgresDatastore<Schema> {
+  if (typeof source === 'string') return open({ ...options, url: source })
+  if (typeof source !== 'object' || source === null) {
+    throw new ProgrammingError(`postgres() takes a URL, options or a Drizzle database; URLs: ${urlForms.join(', ')}`)
+  }
+  if (!isDrizzleDatabase(source)) return open({ ...source, ...options })
+  checkOptions(options, ['poolTimeoutMs'])
+  const { poolTimeoutMs = defaultTimeoutMs } = options
+  const client = clientOf(source)
+  const dialect = new PostgresDialect(poolTimeoutMs)
+  const driver = new PostgresJsDriver<Schema>({
+    source: new GivenSource(client, poolTimeoutMs, loadPostgres, () => {
+      dialect.forgetSettled()
+    }),
+    handles: DrizzleHandles.like<Schema>(source),
+    db: source,
+  })
+  return new Datastore({ dialect, driver, poolTimeoutMs })
+}
+
+/** How environments open datastores on PostgreSQL. */
 export const postgresOpener: DatastoreOpener = {
-  forms: [],
-  accepts: (url) => /^postgres(ql)?(\+[a-z0-9_]+)?:/i.test(url),
-  key: () => undefined,
-  open: () => {
-    throw notBuilt('A postgres:// URL')
-  },
+  forms: urlForms,
+  accepts: isPostgresUrl,
+  key: (url) => `postgresql ${sourceKey(url)}`,
+  open: (url, { poolTimeoutMs, poolSize }) => postgres(url, { poolTimeoutMs, max: poolSize }) as unknown as Datastore,
 }
 
-/** The error for what follows with PostgreSQL. */
-export function notBuilt(what: string): NotSupportedError {
-  return new NotSupportedError(`${what}: PostgreSQL is not supported yet; use SQLite, for example sqlite:school.db`)
+const defaultTimeoutMs = 30_000
+
+const ownOptions = ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs'] as const
+
+const driverOptions = [
+  ...['max', 'host', 'port', 'path', 'database', 'user', 'username', 'password', 'ssl', 'sslnegotiation'],
+  ...['connect_timeout', 'idle_timeout', 'max_lifetime', 'keep_alive', 'prepare', 'fetch_types'],
+  ...['target_session_attrs', 'connection', 'socket', 'onnotice', 'onparameter'],
+]
+
+function open<Schema extends Record<string, unknown>>(
+  options: PostgresSourceOptions<Schema>,
+): PostgresDatastore<Schema> {
+  checkOptions(options, [...ownOptions, ...driverOptions])
+  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, max = 10, ...given } = options
+  const { connect_timeout = 30, idle_timeout = 0, max_lifetime } = given
+  const { url: query, options: fromUrl } = url === undefined ? { url: undefined, options: {} } : parseSource(url)
+  const configuration = {
+    onnotice: () => undefined,
+    ...fromUrl,
+    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
+  }
+  const clientOptions = query === undefined ? ([configuration] as const) : ([query, configuration] as const)
+  const dialect = new PostgresDialect(poolTimeoutMs)
+  const source = new PooledSource(
+    {
+      max,
+      timeoutMs: poolTimeoutMs,
+      connectTimeoutMs: connect_timeout * 1000 || Infinity,
+      idleMs: idle_timeout * 1000,
+      lifetimeMs: () => (max_lifetime ?? 60 * (30 + Math.random() * 30)) * 1000,
+    },
+    clientOptions,
+    loadPostgres,
+    () => {
+      dialect.forgetSettled()
+    },
+  )
+  const driver = new PostgresJsDriver<Schema>({
+    source,
+    handles: DrizzleHandles.configured({ schema, logger, casing }),
+  })
+  return new Datastore({ dialect, driver, poolTimeoutMs })
+}
+
+function checkOptions(options: object, known: readonly string[]): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || known.includes(name)) continue
+    if (name === 'autoflush' || name === 'retries' || name === 'retryIntervalMs') {
+      throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
+    }
+    throw new ProgrammingError(`postgres() has no option ${name} here; it takes ${known.join(', ')}`)
+  }
+  const { url, schema, poolTimeoutMs = 0, max = 1, ...others } = options as PostgresSourceOptions
+  if (url !== undefined && typeof url !== 'string') throw new ProgrammingError('The option url must be text')
+  if (schema !== undefined && (typeof schema !== 'object' || schema === null)) {
+    throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')
+  }
+  if (!Number.isSafeInteger(poolTimeoutMs) || poolTimeoutMs < 0) {
+    throw new ProgrammingError('The option poolTimeoutMs must be an integer from 0, in milliseconds')
+  }
+  if (!Number.isSafeInteger(max) || max < 1) {
+    throw new ProgrammingError('The option max must be an integer from 1, in connections')
+  }
+  for (const name of ['connect_timeout', 'idle_timeout', 'max_lifetime', 'keep_alive'] as const) {
+    const seconds = others[name] ?? 0
+    if (!(typeof seconds === 'number' && seconds >= 0 && seconds < Infinity)) {
+      throw new ProgrammingError(`The option ${name} must be a number from 0, in seconds`)
+    }
+  }
+}
+
+/** Told by Drizzle's own names of its classes, so that no driver has to be loaded for it. */
+function kindOf(object: object): string | undefined {
+  const kinds = object.constructor as { [entityKind]?: unknown } | undefined
+  const kind = kinds?.[entityKind]
+  return typeof kind === 'string' ? kind : undefined
+}
+
+function isDrizzleDatabase(source: object): boolean {
+  return kindOf(source) !== undefined || '$client' in source
+}
+
+/** Takes the client out of the user's Drizzle database. @throws ProgrammingError  It is none of postgres.js's. */
+function clientOf(db: object): PostgresClient {
+  const kind = kindOf(db)
+  if (kind !== 'PostgresJsDatabase') {
+    throw new ProgrammingError(
+      'postgres() takes a Drizzle database of postgres.js (drizzle-orm/postgres-js), not ' +
+        (kind === undefined ? 'this object' : `a ${kind}`),
+    )
+  }
+  const client = (db as { $client?: Partial<PostgresClient> }).$client
+  if (typeof client?.unsafe !== 'function' || typeof client.begin !== 'function' || !client.options) {
+    throw new ProgrammingError('postgres() takes a Drizzle database of postgres.js; this one has no such client')
+  }
+  const { value, row } = client.options.transform
+  if (value.from ?? row.from) {
+    throw new ProgrammingError(
+      'The database given to postgres() has a client with the option transform for values or rows, which would change events; give it one without',
+    )
+  }
+  return client as PostgresClient
 }

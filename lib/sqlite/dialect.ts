@@ -1,5 +1,5 @@
 import type { Dialect, TableName } from '../drizzle/dialect.js'
-import { insertTrackingQuery, trackingConflict } from '../drizzle/statements.js'
+import * as statements from '../drizzle/statements.js'
 import type { RecordConflictError } from '../errors.js'
 import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
@@ -19,7 +19,6 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
   placeholder: () => '?',
   inList: (column, placeholder) => `${column} IN (SELECT value FROM json_each(${placeholder}))`,
   list: (values) => JSON.stringify(values),
-  asText: (column) => `CAST(${column} AS text)`,
   translate,
 
   hasTable(connection, { kind, name }) {
@@ -44,8 +43,8 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     if (twice) throw standsTwice(twice, lastVersion(connection, table, twice))
     return connection.atomically(() => {
       if (tracking) {
-        const { text, parameters } = insertTrackingQuery(sqliteDialect, tracking.table, tracking.position)
-        if (connection.change(text, parameters) === 0) throw trackingConflict(tracking.position)
+        const { text, parameters } = statements.insertTrackingQuery(sqliteDialect, tracking.table, tracking.position)
+        if (connection.change(text, parameters) === 0) throw statements.trackingConflict(tracking.position)
       }
       const ids: number[] = []
       for (let start = 0; start < events.length; start += rowsPerStatement) {
@@ -54,6 +53,14 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
       return ids
     })
   },
+
+  selectTexts: (connection, table, originatorId, options) =>
+    statements.selectTexts(connection, sqliteDialect, table, 'CAST(state AS text)', originatorId, options),
+
+  // one writer: whoever sees an event sees all before it
+  selectNotifications: (connection, table, options) =>
+    statements.selectNotifications(connection, sqliteDialect, table, options),
+  maxNotificationId: (connection, table) => statements.maxNotificationId(connection, sqliteDialect, table),
 }
 
 function insertEvents(connection: SqliteConnection, table: TableName, events: readonly StoredEvent[]): number[] {

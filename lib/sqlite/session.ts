@@ -10,6 +10,7 @@ import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
+import { quoted } from './tables.js'
 
 /*
  * The one place that knows Drizzle's internals: how a database object is put together over a client, so that each
@@ -69,8 +70,11 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     casing,
   }: DrizzleConfiguration<S>): DrizzleHandles<S> {
     const relational = schema && extractTablesRelationalConfig(schema, createTableRelationsHelpers)
+    const dialect = new SQLiteSyncDialect({ casing })
+    // before 0.45.2 Drizzle's own let a quote inside a name end it (GHSA-gpj5-g38j-94v9)
+    dialect.escapeName = quoted
     return new DrizzleHandles<S>(
-      new SQLiteSyncDialect({ casing }),
+      dialect,
       relational && {
         fullSchema: schema,
         schema: relational.tables as RelationalSchema['schema'],

@@ -143,6 +143,14 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     return this.#sharedCommits?.write(work as (connection: SqliteConnection) => T) ?? this.write(work)
   }
 
+  async setUp(
+    isDone: (connection: SqliteConnection) => boolean | Promise<boolean>,
+    make: (connection: SqliteConnection) => void | Promise<void>,
+  ): Promise<void> {
+    // asked first: what is done needs no writer, which another process may hold
+    if (!(await this.read(isDone))) await this.write(make)
+  }
+
   async close(): Promise<void> {
     if (this.#released) return
     this.#closed = true

@@ -1,0 +1,179 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { TableName } from '../drizzle/dialect.js'
+import { OperationalError, type RecordConflictError } from '../errors.js'
+import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
+import type { StoredEvent } from '../persistence/stored-event.js'
+import { byteaArray, numberArray, textArray } from './arrays.js'
+import type { PostgresConnection } from './drivers/connection.js'
+import { sqlState } from './errors.js'
+import { contiguousBlock, type EventSequence, registration, registrationOnce } from './order.js'
+import { qualified } from './tables.js'
+
+/** Records events by one statement. */
+export class Append {
+  readonly #sequence: EventSequence | null
+  readonly #timeoutMs: number
+  readonly #one: string
+  readonly #several: string
+  readonly #unlessTaken: string
+  readonly #takeBack: string
+  readonly #firstTaken: string
+  readonly #lastVersion: string
+
+  /**
+   * @param sequence  Of a table of events; null for a table without ids.
+   * @param timeoutMs  How long an insert whose ids were never contiguous is repeated.
+   */
+  constructor(table: TableName, sequence: EventSequence | null, timeoutMs: number) {
+    this.#sequence = sequence
+    this.#timeoutMs = timeoutMs
+    const name = qualified(table)
+    const into = `INSERT INTO ${name}`
+    const given = `unnest($1::text[], $2::int8[], $3::text[], $4::bytea[]) WITH ORDINALITY AS e (${columns}, place)`
+    const size = 'cardinality($2::int8[])'
+    const fromFirst = `block.first + e.place - 1, ${columnsOf('e')}`
+    const summary = 'SELECT min(notification_id), count(*)'
+
+    if (sequence) {
+      this.#one =
+        `WITH ${registration(table, sequence)} ${into} (${columns}) ` +
+        `SELECT $1::text, $2::int8, $3::text, $4::bytea FROM floor RETURNING notification_id`
+      this.#several =
+        `WITH RECURSIVE ${registration(table, sequence)}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
+        `RETURNING notification_id) ${summary} FROM stored`
+      this.#unlessTaken =
+        `WITH RECURSIVE taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${given} JOIN ${name} USING (${key})), ` +
+        `${registrationOnce(table, sequence, '(SELECT rows FROM taken) = 0')}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
+        `ON CONFLICT (${key}) DO NOTHING RETURNING notification_id) ` +
+        `${summary}, (SELECT rows FROM taken), (SELECT count(*) FROM block), array_agg(notification_id)::text FROM stored`
+      this.#takeBack = `DELETE FROM ${name} WHERE notification_id = ANY ($1::int8[])`
+    } else {
+      this.#one = `${into} (${columns}) VALUES ($1::text, $2::int8, $3::text, $4::bytea)`
+      this.#several = `${into} (${columns}) SELECT ${columnsOf('e')} FROM ${given}`
+      this.#unlessTaken =
+        `WITH taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${given} JOIN ${name} USING (${key})), stored AS (` +
+        `${into} (${columns}) SELECT ${columnsOf('e')} FROM ${given} WHERE (SELECT rows FROM taken) = 0 ` +
+        `ON CONFLICT (${key}) DO NOTHING RETURNING ctid) ` +
+        `SELECT NULL::int8, count(*), (SELECT rows FROM taken), 1::int8, array_agg(ctid)::text FROM stored`
+      this.#takeBack = `DELETE FROM ${name} WHERE ctid = ANY ($1::tid[])`
+    }
+    this.#firstTaken = `SELECT min(e.place) FROM ${given} JOIN ${name} USING (${key})`
+    this.#lastVersion = `SELECT max(originator_version) FROM ${name} WHERE originator_id = $1`
+  }
+
+  /**
+   * In a transaction the statement does not fail on a conflict, since one that fails spoils the transaction.
+   *
+   * @throws RecordConflictError  A version is already recorded or stands twice; nothing is stored.
+   */
+  async insert(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[]> {
+    const deadline = performance.now() + this.#timeoutMs
+    for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 64)) {
+      const ids = connection.inTransaction
+        ? await this.#inTransaction(connection, events)
+        : await this.#outside(connection, events)
+      if (ids) return ids
+      if (performance.now() > deadline) {
+        throw new OperationalError(
+          `The ids for ${events.length} events could not be drawn one after the other within ${this.#timeoutMs} ms: others ` +
+            'draw between them',
+          { retryable: true },
+        )
+      }
+      // unequal pauses: who draws against each other doesn't meet again
+      await pause(pauseMs * (0.5 + Math.random()))
+    }
+  }
+
+  async #outside(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[] | undefined> {
+    try {
+      if (!this.#sequence) {
+        const [event] = events
+        await (events.length === 1 && event
+          ? connection.change(this.#one, asParameters(event))
+          : connection.change(this.#several, asArrays(events)))
+        return []
+      }
+      if (events.length === 1) {
+        const [row] = await connection.rows(this.#one, asParameters(events[0]!))
+        return row as [number]
+      }
+      const [row] = await connection.rows(this.#several, asArrays(events))
+      const [first, stored] = row as [number | null, number]
+      return stored === 0 ? undefined : from(first!, events)
+    } catch (error) {
+      throw (await this.#conflictBehind(error, connection, events)) ?? error
+    }
+  }
+
+  async #inTransaction(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[] | undefined> {
+    const [row] = await connection.rows(this.#unlessTaken, asArrays(events))
+    const [first, stored, taken, blocks, places] = row as [number | null, number, number, number, string | null]
+    if (stored === events.length) return this.#sequence ? from(first!, events) : []
+    if (taken === 0 && blocks === 0) return undefined
+    // a part got in before somebody else, and may not stay
+    if (places !== null) await connection.change(this.#takeBack, [places])
+    throw (await this.#conflict(connection, events)) ?? alreadyRecorded(events[0]!, undefined)
+  }
+
+  /** Takes back events that were just stored in this transaction. */
+  async takeBack(connection: PostgresConnection, ids: readonly number[]): Promise<void> {
+    await connection.change(this.#takeBack, [numberArray(ids)])
+  }
+
+  /** The conflict that made an INSERT fail, if it was one: found in the table, not in the error's text. */
+  async #conflictBehind(
+    error: unknown,
+    connection: PostgresConnection,
+    events: readonly StoredEvent[],
+  ): Promise<RecordConflictError | undefined> {
+    const code = sqlState(error)
+    return code === '23505' ? this.#conflict(connection, events, { cause: error, code }) : undefined
+  }
+
+  async #conflict(
+    connection: PostgresConnection,
+    events: readonly StoredEvent[],
+    details?: { readonly cause: unknown; readonly code: string },
+  ): Promise<RecordConflictError | undefined> {
+    const [row] = await connection.rows(this.#firstTaken, asArrays(events))
+    const [place] = row as [number | null]
+    const event = place === null ? findTwice(events) : events[place - 1]
+    if (!event) return undefined
+    const [last] = await connection.rows(this.#lastVersion, [event.originatorId])
+    const currentVersion = (last as [number | null])[0] ?? undefined
+    return place === null
+      ? standsTwice(event, currentVersion, details)
+      : alreadyRecorded(event, currentVersion, details)
+  }
+}
+
+const key = 'originator_id, originator_version'
+const columns = `${key}, topic, state`
+
+function columnsOf(alias: string): string {
+  return columns
+    .split(', ')
+    .map((column) => `${alias}.${column}`)
+    .join(', ')
+}
+
+function asParameters({ originatorId, originatorVersion, topic, state }: StoredEvent): unknown[] {
+  return [originatorId, originatorVersion, topic, state]
+}
+
+/** Four arrays, so that one statement does for any number of events. */
+function asArrays(events: readonly StoredEvent[]): unknown[] {
+  return [
+    textArray(events.map(({ originatorId }) => originatorId)),
+    numberArray(events.map(({ originatorVersion }) => originatorVersion)),
+    textArray(events.map(({ topic }) => topic)),
+    byteaArray(events.map(({ state }) => state)),
+  ]
+}
+
+function from(first: number, events: readonly StoredEvent[]): number[] {
+  return events.map((_, index) => first + index)
+}

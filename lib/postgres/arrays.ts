@@ -1,0 +1,25 @@
+/*
+ * Arrays as PostgreSQL reads them from text. postgres.js writes them only once it has fetched the server's types, which
+ * a client may be told not to do (`fetch_types: false`), and takes an array of bytes for one value.
+ *
+ * See https://www.postgresql.org/docs/current/arrays.html#ARRAYS-INPUT
+ */
+
+/** As `text[]`. */
+export function textArray(values: readonly string[]): string {
+  return `{${values.map((value) => `"${value.replace(/["\\]/g, '\\$&')}"`).join(',')}}`
+}
+
+/** As `int8[]`. */
+export function numberArray(values: readonly number[]): string {
+  return `{${values.join(',')}}`
+}
+
+/** As `bytea[]`. */
+export function byteaArray(values: readonly Uint8Array[]): string {
+  return `{${values.map((value) => `"\\\\x${hex(value)}"`).join(',')}}`
+}
+
+function hex({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString('hex')
+}

@@ -1,0 +1,90 @@
+import { OperationalError } from '../../errors.js'
+import { driverCode, isConnectionLost, markDriverError } from '../errors.js'
+import type { PostgresQuery, PostgresResult, PostgresSql } from './client.js'
+
+/** How a statement is sent. */
+export interface How {
+  /** Kept prepared by the connection, under a name, unless the client's option `prepare: false` says never. */
+  readonly prepare: boolean
+  /** Rows as arrays instead of objects. */
+  readonly values: boolean
+}
+
+/** Where statements go: one connection, or a client that picks one for each statement. */
+export interface Channel {
+  send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult>
+}
+
+/**
+ * One connection, as long as it lives: what is sent on it afterwards is refused, what is under way then is rejected.
+ *
+ * postgres.js would write to the dead socket, which ends the process, or send it on another connection, which is nobody's
+ * transaction; and what it had in its queues would never be settled.
+ *
+ * @see https://github.com/porsager/postgres/issues/1216
+ */
+export class Line {
+  #lost: OperationalError | undefined
+  readonly #underWay = new Set<(error: unknown) => void>()
+  readonly #onLost: () => void
+
+  constructor(onLost: () => void = () => undefined) {
+    this.#onLost = onLost
+  }
+
+  get isLost(): boolean {
+    return this.#lost !== undefined
+  }
+
+  /** The connection is gone: nothing may be sent on it any more. */
+  lose(cause?: unknown): void {
+    if (this.#lost) return
+    this.#lost = new OperationalError('The connection to PostgreSQL was lost', {
+      cause,
+      code: driverCode(cause) ?? 'CONNECTION_CLOSED',
+      retryable: true,
+    })
+    this.#onLost()
+    // the driver rejects what it knows of by itself, with more to say; the rest follows
+    setImmediate(() => {
+      for (const reject of this.#underWay) reject(this.#lost)
+    })
+  }
+
+  /** @throws OperationalError  The connection is gone. */
+  requireAlive(): void {
+    if (!this.#lost) return
+    const { message, cause, code, retryable } = this.#lost
+    // another one each time: the stack says who asks
+    throw new OperationalError(message, { cause, code, retryable })
+  }
+
+  async send(sql: PostgresSql, text: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    this.requireAlive()
+    return this.settled(startedAs(sql.unsafe(text, parameters, how), how))
+  }
+
+  /** As the promise, but rejected too when the connection is lost: the driver may never settle it then. */
+  settled<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#underWay.add(reject)
+      promise.then(
+        (result) => {
+          this.#underWay.delete(reject)
+          resolve(result)
+        },
+        (error: unknown) => {
+          this.#underWay.delete(reject)
+          markDriverError(error)
+          if (isConnectionLost(error)) this.lose(error)
+          reject(error as Error)
+        },
+      )
+    })
+  }
+}
+
+/** The query, sent now, with rows as asked. */
+export function startedAs(query: PostgresQuery, { values }: How): PostgresQuery {
+  return (values ? query.values() : query).execute()
+}

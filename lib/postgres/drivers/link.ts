@@ -1,0 +1,175 @@
+import { connect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { OperationalError } from '../../errors.js'
+import { markDriverError } from '../errors.js'
+import type { PostgresClient, PostgresPackage, PostgresParsedOptions, PostgresResult } from './client.js'
+import { type Channel, type How, Line } from './line.js'
+
+/** What a link is opened with: postgres.js's options, from which it makes a client. */
+export type ClientOptions = readonly [options: object] | readonly [url: string, options: object]
+
+/**
+ * One connection to PostgreSQL, with a client of postgres.js to itself.
+ *
+ * A client is meant to connect again by itself when its connection has died; but it keeps answers and bytes of the old
+ * one, for ever tries a server that accepts and closes, and says nothing of a transaction that is gone. So each client
+ * gets one connection in its life, whose socket is ours, and dies with it.
+ */
+export class Link implements Channel {
+  readonly since = performance.now()
+  readonly #line: Line
+  readonly #client: PostgresClient
+  #socket: Duplex | undefined
+  /** How many of the client's hosts were tried. */
+  #triedHosts = 0
+  #isOpen = false
+  #failed: (error: unknown) => void = () => undefined
+
+  private constructor({ postgres, prepare }: PostgresPackage, given: ClientOptions, onLost: (link: Link) => void) {
+    this.#line = new Line(() => {
+      this.#socket?.destroy()
+      onLost(this)
+    })
+    const options = given[given.length - 1] as Partial<PostgresParsedOptions>
+    const userSocket = options.socket
+    const own = {
+      ...options,
+      max: 1,
+      // the pool's affair
+      idle_timeout: 0,
+      max_lifetime: 0,
+      connect_timeout: 0,
+      socket: (parsed: PostgresParsedOptions) => this.#connect(parsed, userSocket),
+      onclose: () => {
+        this.#line.lose()
+      },
+    }
+    this.#client = given.length === 2 ? postgres(given[0], own) : postgres(own)
+    prepare(this.#client)
+  }
+
+  /**
+   * Connects.
+   *
+   * @param timeoutMs  Until the server has to have answered.
+   * @param onLost  Called once, when the connection has died or was dropped.
+   * @throws OperationalError  No answer in that time. @throws  What the driver or the server says, marked as the driver's.
+   */
+  static async open(
+    postgres: PostgresPackage,
+    options: ClientOptions,
+    timeoutMs: number,
+    onLost: (link: Link) => void,
+  ): Promise<Link> {
+    const link = new Link(postgres, options, onLost)
+    let timer: NodeJS.Timeout | undefined
+    try {
+      await new Promise<unknown>((resolve, reject) => {
+        link.#failed = reject
+        timer = setTimeout(() => {
+          reject(
+            new OperationalError(`PostgreSQL did not answer within ${timeoutMs} ms`, {
+              code: 'CONNECT_TIMEOUT',
+              retryable: true,
+            }),
+          )
+        }, timeoutMs)
+        // the first statement is what makes the client connect
+        link.send('SELECT 1', [], { prepare: false, values: true }).then(resolve, reject)
+      })
+      link.#isOpen = true
+      return link
+    } catch (error) {
+      link.drop()
+      throw error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  get isLost(): boolean {
+    return this.#line.isLost
+  }
+
+  send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    return this.#line.send(this.#client, sql, parameters, how)
+  }
+
+  /** Closes the connection at once. */
+  drop(): void {
+    this.#line.lose()
+  }
+
+  /** Says goodbye to the server, and closes the connection, within a second. */
+  async end(): Promise<void> {
+    if (this.isLost) return
+    await this.#client.end({ timeout: 1 }).catch(() => undefined)
+    this.drop()
+  }
+
+  /** Gives the client its socket: connected to the first of its hosts that takes it, and only once. */
+  async #connect(options: PostgresParsedOptions, userSocket: PostgresParsedOptions['socket']): Promise<Duplex> {
+    const failure = this.#isOpen || this.isLost ? closed() : undefined
+    try {
+      if (failure) throw failure
+      return (this.#socket = await this.#nextHost(options, userSocket))
+    } catch (error) {
+      // the client keeps some failures to itself while there are hosts left that it thinks of
+      this.#failed(error)
+      throw error
+    }
+  }
+
+  async #nextHost(options: PostgresParsedOptions, userSocket: PostgresParsedOptions['socket']): Promise<Duplex> {
+    const hosts = userSocket || options.path ? 1 : options.host.length
+    let failure: unknown = closed()
+    while (this.#triedHosts < hosts) {
+      const index = this.#triedHosts++
+      try {
+        if (userSocket) {
+          const socket = (await userSocket(options)) as Duplex
+          if (this.isLost) socket.destroy()
+          return socket
+        }
+        return await connected(
+          options.path
+            ? connect({ path: options.path })
+            : connect({ host: options.host[index] ?? 'localhost', port: options.port[index] ?? 5432, noDelay: true }),
+          (socket) => {
+            this.#socket = socket
+            // postgres.js asks for this name in the server's certificate
+            if (!options.path) Object.assign(socket, { host: options.host[index], port: options.port[index] })
+          },
+        )
+      } catch (error) {
+        failure = error
+      }
+      if (this.isLost) break
+    }
+    throw failure
+  }
+}
+
+function connected(socket: Socket, known: (socket: Socket) => void): Promise<Socket> {
+  known(socket)
+  return new Promise((resolve, reject) => {
+    const failed = (error: unknown) => {
+      reject(markDriverError(error) as Error)
+    }
+    const gone = () => {
+      reject(closed())
+    }
+    socket.once('error', failed).once('close', gone)
+    socket.once('connect', () => {
+      socket.off('error', failed).off('close', gone)
+      resolve(socket)
+    })
+  })
+}
+
+function closed(): OperationalError {
+  return new OperationalError('The server closed the connection before it was ready', {
+    code: 'CONNECTION_CLOSED',
+    retryable: true,
+  })
+}

@@ -1,0 +1,112 @@
+import type { DatastoreOfDriver, Driver } from '../../drizzle/dialect.js'
+import { InterfaceError } from '../../errors.js'
+import type { Transaction, Unit } from '../../persistence/transaction.js'
+import type { TransactionOptions } from '../../persistence/transactional.js'
+import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
+import { PostgresConnection } from './connection.js'
+import type { Channel } from './line.js'
+import type { Begun, Source } from './source.js'
+
+/** What a driver is made from. */
+export interface DriverOptions<Schema extends Record<string, unknown>> {
+  readonly source: Source
+  readonly handles: DrizzleHandles<Schema>
+  /** The user's own database, where they gave one. */
+  readonly db?: object | undefined
+}
+
+/** postgres.js: statements outside transactions each on a connection that is free, a transaction on one of its own. */
+export class PostgresJsDriver<Schema extends Record<string, unknown>> implements Driver<
+  PostgresDatabase<Schema>,
+  PostgresSession<Schema>,
+  PostgresConnection
+> {
+  db: PostgresDatabase<Schema> | undefined
+  readonly #source: Source
+  readonly #handles: DrizzleHandles<Schema>
+  #datastore: () => DatastoreOfDriver = () => {
+    throw new InterfaceError('The driver has no datastore yet')
+  }
+
+  constructor({ source, handles, db }: DriverOptions<Schema>) {
+    this.#source = source
+    this.#handles = handles
+    if (db) this.db = handles.withOurTransaction(db, (work) => this.#datastore().transaction(work))
+  }
+
+  attach(datastore: DatastoreOfDriver): void {
+    this.#datastore = () => datastore
+  }
+
+  async open(): Promise<void> {
+    await this.#source.open()
+    this.db ??= this.#handles.database({
+      send: (sql, parameters, how) => this.#source.outside((channel) => channel.send(sql, parameters, how)),
+      transaction: (work) => this.#datastore().transaction(work),
+    })
+  }
+
+  readonly begin = async (
+    transaction: Transaction<PostgresSession<Schema>, PostgresConnection>,
+    { isolationLevel, accessMode }: TransactionOptions,
+  ): Promise<Unit<PostgresSession<Schema>, PostgresConnection>> => {
+    const how = [isolationLevel && `isolation level ${isolationLevel}`, accessMode].filter(Boolean).join(' ')
+    return this.#unit(await this.#source.begin(how), transaction)
+  }
+
+  read<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
+    return this.#source.outside(async (channel) => work(this.#outside(channel)))
+  }
+
+  write<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
+    return this.read(work)
+  }
+
+  append<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
+    return this.read(work)
+  }
+
+  async setUp(
+    isDone: (connection: PostgresConnection) => boolean | Promise<boolean>,
+    make: (connection: PostgresConnection) => void | Promise<void>,
+  ): Promise<void> {
+    await this.#source.apart(async (channel) => {
+      const connection = this.#outside(channel)
+      if (!(await isDone(connection))) await make(connection)
+    })
+  }
+
+  close(): Promise<void> {
+    return this.#source.close()
+  }
+
+  #unit(
+    begun: Begun,
+    transaction: Transaction<PostgresSession<Schema>, PostgresConnection>,
+  ): Unit<PostgresSession<Schema>, PostgresConnection> {
+    return {
+      session: this.#handles.session(begun, transaction),
+      connection: new PostgresConnection(begun),
+      commit: () => begun.commit(),
+      rollback: () => begun.rollback(),
+      nest: async (nested) => this.#unit(await begun.savepoint(), nested),
+    }
+  }
+
+  #outside(channel: Channel): PostgresConnection {
+    return new PostgresConnection(channel, (work) => this.#atomically(work))
+  }
+
+  async #atomically<T>(work: (connection: PostgresConnection) => Promise<T>): Promise<T> {
+    const begun = await this.#source.begin('')
+    let result: T
+    try {
+      result = await work(new PostgresConnection(begun))
+    } catch (error) {
+      await begun.rollback().catch(() => undefined)
+      throw error
+    }
+    await begun.commit()
+    return result
+  }
+}

@@ -1,0 +1,343 @@
+import {
+  createTableRelationsHelpers,
+  DefaultLogger,
+  extractTablesRelationalConfig,
+  type ExtractTablesWithRelations,
+} from 'drizzle-orm'
+import { PgDatabase, PgDialect } from 'drizzle-orm/pg-core'
+import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import { PostgresJsSession, PostgresJsTransaction } from 'drizzle-orm/postgres-js/session'
+import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import type { Transaction } from '../persistence/transaction.js'
+import type { Channel, How } from './drivers/line.js'
+import { quoted } from './tables.js'
+
+/*
+ * The one place that knows Drizzle's internals: how a database object is put together over a client, so that each
+ * transaction has a handle of its own, which stops working when the transaction ends.
+ */
+
+/** `datastore.db`: a Drizzle database for use outside transactions. Its `transaction()` is the datastore's. */
+export type PostgresDatabase<Schema extends Record<string, unknown>> = PostgresJsDatabase<Schema>
+
+/** How `datastore.db` reaches the connections. */
+export interface OutsideOptions {
+  readonly send: Channel['send']
+  readonly transaction: (work: (session: unknown) => unknown) => Promise<unknown>
+}
+
+/** How statements are logged; Drizzle's own interface. */
+export interface QueryLogger {
+  logQuery(query: string, params: unknown[]): void
+}
+
+/** What Drizzle needs to know of the user's database. */
+export interface DrizzleConfiguration<Schema extends Record<string, unknown>> {
+  /** The user's tables and relations, for `session.query` and for the types. */
+  readonly schema?: Schema | undefined
+  /** `true` is Drizzle's own logger, to the console. */
+  readonly logger?: QueryLogger | boolean | undefined
+  readonly casing?: 'snake_case' | 'camelCase' | undefined
+}
+
+/** Makes Drizzle database objects over our connections. */
+export class DrizzleHandles<Schema extends Record<string, unknown>> {
+  readonly #dialect: PgDialect
+  readonly #schema: RelationalSchema | undefined
+  readonly #options: { readonly logger?: QueryLogger }
+
+  private constructor(dialect: PgDialect, schema: RelationalSchema | undefined, options: { logger?: QueryLogger }) {
+    this.#dialect = dialect
+    this.#schema = schema
+    this.#options = options
+  }
+
+  /** From what the user configured. */
+  static configured<S extends Record<string, unknown>>({
+    schema,
+    logger,
+    casing,
+  }: DrizzleConfiguration<S>): DrizzleHandles<S> {
+    const relational = schema && extractTablesRelationalConfig(schema, createTableRelationsHelpers)
+    const queryLogger = logger === true ? new DefaultLogger() : logger || undefined
+    const dialect = new PgDialect({ casing })
+    // Drizzle before 0.45.2 doesn't double what is a quotation mark in a name
+    dialect.escapeName = quoted
+    return new DrizzleHandles<S>(
+      dialect,
+      relational && {
+        fullSchema: schema,
+        schema: relational.tables as RelationalSchema['schema'],
+        tableNamesMap: relational.tableNamesMap,
+      },
+      queryLogger ? { logger: queryLogger } : {},
+    )
+  }
+
+  /** From the user's own Drizzle database: its schema, casing, logger and cache. */
+  static like<S extends Record<string, unknown>>(db: unknown): DrizzleHandles<S> {
+    const { dialect, session, _ } = db as {
+      dialect: PgDialect
+      session: { options?: { logger?: QueryLogger } }
+      _: {
+        schema?: RelationalSchema['schema']
+        fullSchema: RelationalSchema['fullSchema']
+        tableNamesMap: Record<string, string>
+      }
+    }
+    const schema = _.schema && { fullSchema: _.fullSchema, schema: _.schema, tableNamesMap: _.tableNamesMap }
+    return new DrizzleHandles<S>(dialect, schema, session.options ?? {})
+  }
+
+  /** The handle of one transaction. */
+  session(channel: Channel, transaction: AnyTransaction): PostgresSession<Schema> {
+    const session = new CheckedSession(
+      new Client((sql, parameters, how) => {
+        transaction.requireStatement()
+        return channel.send(sql, parameters, how)
+      }) as never,
+      this.#dialect,
+      this.#schema,
+      this.#options,
+    )
+    session.check = (sql) => {
+      transaction.requireStatement()
+      refuseTransactionControl(sql)
+    }
+    // its transaction() is typed as Drizzle's by the class it extends, and is ours
+    return new GuardedSession<Schema>(this.#dialect, session, this.#schema, transaction) as PostgresSession<Schema>
+  }
+
+  /** The handle for use outside transactions. */
+  database({ send, transaction }: OutsideOptions): PostgresDatabase<Schema> {
+    const session = new CheckedSession(new Client(send) as never, this.#dialect, this.#schema, this.#options)
+    session.check = refuseTransactionControl
+    const db = new PgDatabase(this.#dialect, session as never, this.#schema as never)
+    return this.withOurTransaction(db, transaction)
+  }
+
+  /** The same database, with the datastore's `transaction()`: Drizzle's own ends the process when its connection dies. */
+  withOurTransaction(db: object, transaction: OutsideOptions['transaction']): PostgresDatabase<Schema> {
+    return Object.create(db, { transaction: { value: transaction } }) as PostgresDatabase<Schema>
+  }
+}
+
+/** The session of a transaction: a Drizzle database bound to it, with the user's schema, and what every session has. */
+export type PostgresSession<Schema extends Record<string, unknown> = Record<string, never>> = {
+  /** A savepoint inside this transaction. */
+  transaction<T>(work: (session: PostgresSession<Schema>) => T | PromiseLike<T>): Promise<T>
+} & GuardedSession<Schema>
+
+/**
+ * The session of a transaction: a Drizzle database bound to it, with the user's schema.
+ *
+ * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
+ * Its `transaction(work)` is the datastore's: a savepoint.
+ */
+export class GuardedSession<Schema extends Record<string, unknown> = Record<string, never>>
+  extends PostgresJsTransaction<Schema, ExtractTablesWithRelations<Schema>>
+  implements SessionExtras
+{
+  readonly #transaction: AnyTransaction
+
+  constructor(
+    dialect: PgDialect,
+    session: CheckedSession,
+    schema: RelationalSchema | undefined,
+    transaction: AnyTransaction,
+  ) {
+    super(dialect, session as never, schema as never)
+    this.#transaction = transaction
+    this.transaction = ((work: (session: unknown) => unknown) => transaction.nested(work)) as never
+  }
+
+  afterCommit(fn: () => unknown): void {
+    this.#transaction.afterCommit(fn)
+  }
+
+  get autoflush(): boolean {
+    return true
+  }
+
+  set autoflush(on: boolean) {
+    requireAutoflush(on)
+  }
+
+  noAutoflush(): never {
+    return refuseNoAutoflush()
+  }
+
+  async flush(): Promise<void> {
+    this.#transaction.requireOpen()
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  run(_query?: unknown): never {
+    return sqlitesOnly('run')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  all(_query?: unknown): never {
+    return sqlitesOnly('all')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  get(_query?: unknown): never {
+    return sqlitesOnly('get')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  values(_query?: unknown): never {
+    return sqlitesOnly('values')
+  }
+}
+
+type AnyTransaction =
+  | Transaction<never, never>
+  | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
+
+interface RelationalSchema {
+  readonly fullSchema: Record<string, unknown>
+  readonly schema: Record<string, never>
+  readonly tableNamesMap: Record<string, string>
+}
+
+/** Drizzle's session, whose statements are checked when they are run, outside of where Drizzle wraps what is thrown. */
+class CheckedSession extends PostgresJsSession<never, Record<string, unknown>, Record<string, never>> {
+  check: (sql: string) => void = () => undefined
+
+  override prepareQuery(...how: Parameters<PostgresJsSession<never, never, never>['prepareQuery']>) {
+    const prepared = super.prepareQuery(...how)
+    const [{ sql }] = how
+    for (const method of ['execute', 'all'] as const) {
+      const run = (prepared as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>)[method]!.bind(
+        prepared,
+      )
+      Object.defineProperty(prepared, method, {
+        value: async (...args: unknown[]) => {
+          this.check(sql)
+          return run(...args)
+        },
+      })
+    }
+    return prepared as never
+  }
+}
+
+/** What Drizzle's session takes for the client. */
+class Client {
+  readonly #send: Channel['send']
+
+  constructor(send: Channel['send']) {
+    this.#send = send
+  }
+
+  unsafe(sql: string, parameters: readonly unknown[] = [], { prepare = false }: { prepare?: boolean } = {}) {
+    return new Statement((values) => this.#send(sql, parameters, { prepare, values }))
+  }
+}
+
+/** What Drizzle's session takes for a statement of the client: sent once it is awaited. */
+class Statement implements PromiseLike<unknown> {
+  readonly #send: (values: How['values']) => Promise<unknown>
+  #values = false
+
+  constructor(send: (values: How['values']) => Promise<unknown>) {
+    this.#send = send
+  }
+
+  values(): this {
+    this.#values = true
+    return this
+  }
+
+  then<A, B>(
+    fulfilled?: ((value: unknown) => A | PromiseLike<A>) | null,
+    rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    return this.#send(this.#values).then(fulfilled as never, rejected)
+  }
+}
+
+function sqlitesOnly(method: string): never {
+  throw new NotSupportedError(`session.${method}() is SQLite's: on PostgreSQL use execute`)
+}
+
+const transactionControl = new Set(['begin', 'start', 'commit', 'end', 'rollback', 'abort', 'savepoint', 'release'])
+
+/** @throws ProgrammingError  One of the statements begins or ends a transaction, which is ours to do. */
+function refuseTransactionControl(sql: string): void {
+  for (const words of beginnings(sql)) {
+    const [first = '', second = ''] = words.toLowerCase().split(/\s+/)
+    if (!transactionControl.has(first) && !(first === 'prepare' && second === 'transaction')) continue
+    throw new ProgrammingError(
+      `${first.toUpperCase()} is not for statements of one's own: use transaction(), nested or not`,
+    )
+  }
+}
+
+// what may hold a semicolon that ends no statement; an opening one without an end reaches to the end of the text
+const passedOver =
+  /'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|--[^\n]*|\$([A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$[\s\S]*?(?:\$\1\$|$)|\/\*/y
+
+/** The first words of each statement of a text. */
+function* beginnings(sql: string): Generator<string> {
+  // most have one statement, without anything before it
+  if (!sql.includes(';') && /^\s*\w/.test(sql)) {
+    yield firstWords(sql, 0)
+    return
+  }
+  let isAtBeginning = true
+  for (let at = 0; at < sql.length;) {
+    const char = sql.charAt(at)
+    if (/[\s;]/.test(char)) {
+      if (char === ';') isAtBeginning = true
+      at += 1
+      continue
+    }
+    const isEscaped = /[eE]/.test(char) && sql.charAt(at + 1) === "'" && !/\w/.test(sql.charAt(at - 1))
+    if (isEscaped) {
+      at = endOfEscapedString(sql, at + 2)
+      isAtBeginning = false
+      continue
+    }
+    passedOver.lastIndex = at
+    const passed = passedOver.exec(sql)?.[0]
+    if (passed === '/*') at = endOfComment(sql, at + 2)
+    else if (passed !== undefined) {
+      at += passed.length
+      if (!passed.startsWith('--')) isAtBeginning = false
+    } else {
+      const word = /\w+/y
+      word.lastIndex = at
+      if (isAtBeginning) yield firstWords(sql, at)
+      isAtBeginning = false
+      at += word.exec(sql)?.[0].length ?? 1
+    }
+  }
+}
+
+function firstWords(sql: string, at: number): string {
+  const words = /\s*\w+(?:\s+\w+)?/y
+  words.lastIndex = at
+  return words.exec(sql)?.[0].trim() ?? ''
+}
+
+function endOfEscapedString(sql: string, at: number): number {
+  const end = /(?:[^'\\]|''|\\[\s\S])*(?:'|$)/y
+  end.lastIndex = at
+  return at + (end.exec(sql)?.[0].length ?? 1)
+}
+
+/** Comments are nested here. */
+function endOfComment(sql: string, at: number): number {
+  for (let depth = 1; at < sql.length; at += 1) {
+    if (sql.startsWith('/*', at)) depth += 1
+    else if (sql.startsWith('*/', at)) depth -= 1
+    else continue
+    at += 1
+    if (depth === 0) return at + 1
+  }
+  return at
+}
