@@ -6,14 +6,15 @@ import type { StoredEvent } from './stored-event.js'
  * get the aggregate again and repeat the command.
  */
 
-/** The conflict with a version that is there. */
+/** The conflict with a version that is there; `currentVersion` where the transaction can see it. */
 export function alreadyRecorded(
   { originatorId, originatorVersion }: StoredEvent,
   currentVersion: number | undefined,
   details: ErrorDetails = {},
 ): RecordConflictError {
   return new RecordConflictError(
-    `Version ${originatorVersion} of ${JSON.stringify(originatorId)} is already recorded; the last one is ${currentVersion}`,
+    `Version ${originatorVersion} of ${JSON.stringify(originatorId)} is already recorded` +
+      (currentVersion === undefined ? '' : `; the last one is ${currentVersion}`),
     originatorId,
     originatorVersion,
     currentVersion,

@@ -15,7 +15,8 @@ export class Append {
   readonly #timeoutMs: number
   readonly #one: string
   readonly #several: string
-  readonly #unlessTaken: string
+  readonly #oneUnlessTaken: string
+  readonly #severalUnlessTaken: string
   readonly #takeBack: string
   readonly #firstTaken: string
   readonly #lastVersion: string
@@ -30,6 +31,10 @@ export class Append {
     const name = qualified(table)
     const into = `INSERT INTO ${name}`
     const given = `unnest($1::text[], $2::int8[], $3::text[], $4::bytea[]) WITH ORDINALITY AS e (${columns}, place)`
+    // one look into the index for each, whatever the planner thinks of the table's size
+    const alreadyThere =
+      `${given} CROSS JOIN LATERAL (SELECT FROM ${name} AS t ` +
+      'WHERE t.originator_id = e.originator_id AND t.originator_version = e.originator_version LIMIT 1) AS found'
     const size = 'cardinality($2::int8[])'
     const fromFirst = `block.first + e.place - 1, ${columnsOf('e')}`
     const summary = 'SELECT min(notification_id), count(*)'
@@ -38,12 +43,16 @@ export class Append {
       this.#one =
         `WITH ${registration(table, sequence)} ${into} (${columns}) ` +
         `SELECT $1::text, $2::int8, $3::text, $4::bytea FROM floor RETURNING notification_id`
+      const isFree = `NOT EXISTS (SELECT FROM ${name} WHERE originator_id = $1::text AND originator_version = $2::int8)`
+      this.#oneUnlessTaken =
+        `WITH ${registrationOnce(table, sequence, isFree)} ${into} (${columns}) ` +
+        `SELECT $1::text, $2::int8, $3::text, $4::bytea FROM floor ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
       this.#several =
         `WITH RECURSIVE ${registration(table, sequence)}, ${contiguousBlock(sequence, size)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `RETURNING notification_id) ${summary} FROM stored`
-      this.#unlessTaken =
-        `WITH RECURSIVE taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${given} JOIN ${name} USING (${key})), ` +
+      this.#severalUnlessTaken =
+        `WITH RECURSIVE taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${alreadyThere}), ` +
         `${registrationOnce(table, sequence, '(SELECT rows FROM taken) = 0')}, ${contiguousBlock(sequence, size)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `ON CONFLICT (${key}) DO NOTHING RETURNING notification_id) ` +
@@ -51,15 +60,16 @@ export class Append {
       this.#takeBack = `DELETE FROM ${name} WHERE notification_id = ANY ($1::int8[])`
     } else {
       this.#one = `${into} (${columns}) VALUES ($1::text, $2::int8, $3::text, $4::bytea)`
+      this.#oneUnlessTaken = `${this.#one} ON CONFLICT (${key}) DO NOTHING RETURNING 1::int8`
       this.#several = `${into} (${columns}) SELECT ${columnsOf('e')} FROM ${given}`
-      this.#unlessTaken =
-        `WITH taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${given} JOIN ${name} USING (${key})), stored AS (` +
+      this.#severalUnlessTaken =
+        `WITH taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${alreadyThere}), stored AS (` +
         `${into} (${columns}) SELECT ${columnsOf('e')} FROM ${given} WHERE (SELECT rows FROM taken) = 0 ` +
         `ON CONFLICT (${key}) DO NOTHING RETURNING ctid) ` +
         `SELECT NULL::int8, count(*), (SELECT rows FROM taken), 1::int8, array_agg(ctid)::text FROM stored`
       this.#takeBack = `DELETE FROM ${name} WHERE ctid = ANY ($1::tid[])`
     }
-    this.#firstTaken = `SELECT min(e.place) FROM ${given} JOIN ${name} USING (${key})`
+    this.#firstTaken = `SELECT min(e.place) FROM ${alreadyThere}`
     this.#lastVersion = `SELECT max(originator_version) FROM ${name} WHERE originator_id = $1`
   }
 
@@ -69,11 +79,13 @@ export class Append {
    * @throws RecordConflictError  A version is already recorded or stands twice; nothing is stored.
    */
   async insert(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[]> {
+    const [first] = events
+    if (!first) return []
     const deadline = performance.now() + this.#timeoutMs
     for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 64)) {
       const ids = connection.inTransaction
-        ? await this.#inTransaction(connection, events)
-        : await this.#outside(connection, events)
+        ? await this.#inTransaction(connection, events, first)
+        : await this.#outside(connection, events, first)
       if (ids) return ids
       if (performance.now() > deadline) {
         throw new OperationalError(
@@ -87,35 +99,48 @@ export class Append {
     }
   }
 
-  async #outside(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[] | undefined> {
+  async #outside(
+    connection: PostgresConnection,
+    events: readonly StoredEvent[],
+    event: StoredEvent,
+  ): Promise<number[] | undefined> {
+    const isOne = events.length === 1
     try {
       if (!this.#sequence) {
-        const [event] = events
-        await (events.length === 1 && event
+        await (isOne
           ? connection.change(this.#one, asParameters(event))
           : connection.change(this.#several, asArrays(events)))
         return []
       }
-      if (events.length === 1) {
-        const [row] = await connection.rows(this.#one, asParameters(events[0]!))
+      if (isOne) {
+        const [row] = await connection.rows(this.#one, asParameters(event))
         return row as [number]
       }
       const [row] = await connection.rows(this.#several, asArrays(events))
-      const [first, stored] = row as [number | null, number]
-      return stored === 0 ? undefined : from(first!, events)
+      const [first, stored] = row as [number, number]
+      return stored === 0 ? undefined : from(first, events)
     } catch (error) {
       throw (await this.#conflictBehind(error, connection, events)) ?? error
     }
   }
 
-  async #inTransaction(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[] | undefined> {
-    const [row] = await connection.rows(this.#unlessTaken, asArrays(events))
-    const [first, stored, taken, blocks, places] = row as [number | null, number, number, number, string | null]
-    if (stored === events.length) return this.#sequence ? from(first!, events) : []
+  async #inTransaction(
+    connection: PostgresConnection,
+    events: readonly StoredEvent[],
+    event: StoredEvent,
+  ): Promise<number[] | undefined> {
+    if (events.length === 1) {
+      const [row] = await connection.rows(this.#oneUnlessTaken, asParameters(event))
+      if (!row) throw (await this.#conflict(connection, events)) ?? alreadyRecorded(event, undefined)
+      return this.#sequence ? (row as [number]) : []
+    }
+    const [row] = await connection.rows(this.#severalUnlessTaken, asArrays(events))
+    const [first, stored, taken, blocks, places] = row as [number, number, number, number, string | null]
+    if (stored === events.length) return this.#sequence ? from(first, events) : []
     if (taken === 0 && blocks === 0) return undefined
     // a part got in before somebody else, and may not stay
     if (places !== null) await connection.change(this.#takeBack, [places])
-    throw (await this.#conflict(connection, events)) ?? alreadyRecorded(events[0]!, undefined)
+    throw (await this.#conflict(connection, events)) ?? alreadyRecorded(event, undefined)
   }
 
   /** Takes back events that were just stored in this transaction. */

@@ -1,5 +1,6 @@
 import { entityKind } from 'drizzle-orm'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import type { DrizzleConfiguration } from '../drizzle/configuration.js'
 import { Datastore } from '../drizzle/datastore.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
@@ -9,7 +10,7 @@ import type { PostgresConnection } from './drivers/connection.js'
 import { GivenSource } from './drivers/given.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
-import { type DrizzleConfiguration, DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
+import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
 
 /** A datastore on PostgreSQL; `Schema` is the user's own tables. */
@@ -175,13 +176,13 @@ function checkOptions(options: object, known: readonly string[]): void {
     }
     throw new ProgrammingError(`postgres() has no option ${name} here; it takes ${known.join(', ')}`)
   }
-  const { url, schema, poolTimeoutMs = 0, max = 1, ...others } = options as PostgresSourceOptions
+  const { url, schema, poolTimeoutMs = 1, max = 1, ...others } = options as PostgresSourceOptions
   if (url !== undefined && typeof url !== 'string') throw new ProgrammingError('The option url must be text')
   if (schema !== undefined && (typeof schema !== 'object' || schema === null)) {
     throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')
   }
-  if (!Number.isSafeInteger(poolTimeoutMs) || poolTimeoutMs < 0) {
-    throw new ProgrammingError('The option poolTimeoutMs must be an integer from 0, in milliseconds')
+  if (!Number.isSafeInteger(poolTimeoutMs) || poolTimeoutMs < 1) {
+    throw new ProgrammingError('The option poolTimeoutMs must be an integer from 1, in milliseconds')
   }
   if (!Number.isSafeInteger(max) || max < 1) {
     throw new ProgrammingError('The option max must be an integer from 1, in connections')

@@ -1,8 +1,8 @@
-import { DrizzleQueryError, entityKind } from 'drizzle-orm'
+import { translateWith } from '../drizzle/driver-errors.js'
+import type { EventSourcingError } from '../errors.js'
 import {
   DatabaseProgrammingError,
   DataError,
-  EventSourcingError,
   IntegrityError,
   InterfaceError,
   InternalError,
@@ -10,36 +10,9 @@ import {
   OperationalError,
 } from '../errors.js'
 
-/** What our connections' driver threw: an error with the same code from elsewhere is the user's own affair. */
-const fromDriver = new WeakSet<object>()
-
-/** Marks what the driver threw, and gives it back. */
-export function markDriverError(error: unknown): unknown {
-  if (typeof error === 'object' && error !== null) fromDriver.add(error)
-  return error
-}
-
-/**
- * Turns an error of the driver, also one that Drizzle has wrapped, into ours; any other comes back as it is.
- *
- * Told by code, down the chain of Drizzle's wrappers. `cause` is the driver's own error: Drizzle's holds all parameters.
- */
+/** Turns an error of the driver, also one that Drizzle has wrapped, into ours; any other comes back as it is. */
 export function translate(error: unknown): unknown {
-  let cause: unknown = error
-  for (let depth = 0; depth < 5 && typeof cause === 'object' && cause !== null; depth += 1) {
-    // one of ours inside of Drizzle's: thrown by a guarded handle
-    if (cause instanceof EventSourcingError) return cause
-    if (fromDriver.has(cause)) return fromDriverError(cause)
-    if (!isDrizzles(cause)) return error
-    cause = (cause as { cause?: unknown }).cause
-  }
-  return error
-}
-
-/** Whether Drizzle has put this error around another. */
-function isDrizzles(error: object): boolean {
-  const kind = (error.constructor as { [entityKind]?: unknown } | undefined)?.[entityKind]
-  return kind === 'DrizzleError' || error instanceof DrizzleQueryError
+  return translateWith(fromDriverError, error)
 }
 
 function fromDriverError(cause: object): EventSourcingError {

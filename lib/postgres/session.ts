@@ -1,17 +1,21 @@
-import {
-  createTableRelationsHelpers,
-  DefaultLogger,
-  extractTablesRelationalConfig,
-  type ExtractTablesWithRelations,
-} from 'drizzle-orm'
+import type { ExtractTablesWithRelations } from 'drizzle-orm'
 import { PgDatabase, PgDialect } from 'drizzle-orm/pg-core'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import { PostgresJsSession, PostgresJsTransaction } from 'drizzle-orm/postgres-js/session'
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import {
+  configuredLogger,
+  type DrizzleConfiguration,
+  type QueryLogger,
+  type RelationalSchema,
+  relationalSchema,
+  relationalSchemaOf,
+} from '../drizzle/configuration.js'
+import { NotSupportedError } from '../errors.js'
 import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { Channel, How } from './drivers/line.js'
 import { quoted } from './tables.js'
+import { refuseTransactionControl } from './transaction-control.js'
 
 /*
  * The one place that knows Drizzle's internals: how a database object is put together over a client, so that each
@@ -27,20 +31,6 @@ export interface OutsideOptions {
   readonly transaction: (work: (session: unknown) => unknown) => Promise<unknown>
 }
 
-/** How statements are logged; Drizzle's own interface. */
-export interface QueryLogger {
-  logQuery(query: string, params: unknown[]): void
-}
-
-/** What Drizzle needs to know of the user's database. */
-export interface DrizzleConfiguration<Schema extends Record<string, unknown>> {
-  /** The user's tables and relations, for `session.query` and for the types. */
-  readonly schema?: Schema | undefined
-  /** `true` is Drizzle's own logger, to the console. */
-  readonly logger?: QueryLogger | boolean | undefined
-  readonly casing?: 'snake_case' | 'camelCase' | undefined
-}
-
 /** Makes Drizzle database objects over our connections. */
 export class DrizzleHandles<Schema extends Record<string, unknown>> {
   readonly #dialect: PgDialect
@@ -54,40 +44,18 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   }
 
   /** From what the user configured. */
-  static configured<S extends Record<string, unknown>>({
-    schema,
-    logger,
-    casing,
-  }: DrizzleConfiguration<S>): DrizzleHandles<S> {
-    const relational = schema && extractTablesRelationalConfig(schema, createTableRelationsHelpers)
-    const queryLogger = logger === true ? new DefaultLogger() : logger || undefined
-    const dialect = new PgDialect({ casing })
-    // Drizzle before 0.45.2 doesn't double what is a quotation mark in a name
+  static configured<S extends Record<string, unknown>>(configuration: DrizzleConfiguration<S>): DrizzleHandles<S> {
+    const dialect = new PgDialect({ casing: configuration.casing })
+    // before 0.45.2 Drizzle's own let a quote inside a name end it (GHSA-gpj5-g38j-94v9)
     dialect.escapeName = quoted
-    return new DrizzleHandles<S>(
-      dialect,
-      relational && {
-        fullSchema: schema,
-        schema: relational.tables as RelationalSchema['schema'],
-        tableNamesMap: relational.tableNamesMap,
-      },
-      queryLogger ? { logger: queryLogger } : {},
-    )
+    const logger = configuredLogger(configuration)
+    return new DrizzleHandles<S>(dialect, relationalSchema(configuration.schema), logger ? { logger } : {})
   }
 
   /** From the user's own Drizzle database: its schema, casing, logger and cache. */
   static like<S extends Record<string, unknown>>(db: unknown): DrizzleHandles<S> {
-    const { dialect, session, _ } = db as {
-      dialect: PgDialect
-      session: { options?: { logger?: QueryLogger } }
-      _: {
-        schema?: RelationalSchema['schema']
-        fullSchema: RelationalSchema['fullSchema']
-        tableNamesMap: Record<string, string>
-      }
-    }
-    const schema = _.schema && { fullSchema: _.fullSchema, schema: _.schema, tableNamesMap: _.tableNamesMap }
-    return new DrizzleHandles<S>(dialect, schema, session.options ?? {})
+    const { dialect, session } = db as { dialect: PgDialect; session: { options?: { logger?: QueryLogger } } }
+    return new DrizzleHandles<S>(dialect, relationalSchemaOf(db), session.options ?? {})
   }
 
   /** The handle of one transaction. */
@@ -113,7 +81,7 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   database({ send, transaction }: OutsideOptions): PostgresDatabase<Schema> {
     const session = new CheckedSession(new Client(send) as never, this.#dialect, this.#schema, this.#options)
     session.check = refuseTransactionControl
-    const db = new PgDatabase(this.#dialect, session as never, this.#schema as never)
+    const db = new PgDatabase(this.#dialect, session as never, this.#schema)
     return this.withOurTransaction(db, transaction)
   }
 
@@ -197,12 +165,6 @@ type AnyTransaction =
   | Transaction<never, never>
   | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
 
-interface RelationalSchema {
-  readonly fullSchema: Record<string, unknown>
-  readonly schema: Record<string, never>
-  readonly tableNamesMap: Record<string, string>
-}
-
 /** Drizzle's session, whose statements are checked when they are run, outside of where Drizzle wraps what is thrown. */
 class CheckedSession extends PostgresJsSession<never, Record<string, unknown>, Record<string, never>> {
   check: (sql: string) => void = () => undefined
@@ -210,10 +172,10 @@ class CheckedSession extends PostgresJsSession<never, Record<string, unknown>, R
   override prepareQuery(...how: Parameters<PostgresJsSession<never, never, never>['prepareQuery']>) {
     const prepared = super.prepareQuery(...how)
     const [{ sql }] = how
+    // all that Drizzle's builders call to run a query
+    const runs = prepared as unknown as Record<'execute' | 'all', (...args: unknown[]) => Promise<unknown>>
     for (const method of ['execute', 'all'] as const) {
-      const run = (prepared as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>)[method]!.bind(
-        prepared,
-      )
+      const run = runs[method].bind(prepared)
       Object.defineProperty(prepared, method, {
         value: async (...args: unknown[]) => {
           this.check(sql)
@@ -256,88 +218,10 @@ class Statement implements PromiseLike<unknown> {
     fulfilled?: ((value: unknown) => A | PromiseLike<A>) | null,
     rejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    return this.#send(this.#values).then(fulfilled as never, rejected)
+    return this.#send(this.#values).then(fulfilled, rejected)
   }
 }
 
 function sqlitesOnly(method: string): never {
   throw new NotSupportedError(`session.${method}() is SQLite's: on PostgreSQL use execute`)
-}
-
-const transactionControl = new Set(['begin', 'start', 'commit', 'end', 'rollback', 'abort', 'savepoint', 'release'])
-
-/** @throws ProgrammingError  One of the statements begins or ends a transaction, which is ours to do. */
-function refuseTransactionControl(sql: string): void {
-  for (const words of beginnings(sql)) {
-    const [first = '', second = ''] = words.toLowerCase().split(/\s+/)
-    if (!transactionControl.has(first) && !(first === 'prepare' && second === 'transaction')) continue
-    throw new ProgrammingError(
-      `${first.toUpperCase()} is not for statements of one's own: use transaction(), nested or not`,
-    )
-  }
-}
-
-// what may hold a semicolon that ends no statement; an opening one without an end reaches to the end of the text
-const passedOver =
-  /'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|--[^\n]*|\$([A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$[\s\S]*?(?:\$\1\$|$)|\/\*/y
-
-/** The first words of each statement of a text. */
-function* beginnings(sql: string): Generator<string> {
-  // most have one statement, without anything before it
-  if (!sql.includes(';') && /^\s*\w/.test(sql)) {
-    yield firstWords(sql, 0)
-    return
-  }
-  let isAtBeginning = true
-  for (let at = 0; at < sql.length;) {
-    const char = sql.charAt(at)
-    if (/[\s;]/.test(char)) {
-      if (char === ';') isAtBeginning = true
-      at += 1
-      continue
-    }
-    const isEscaped = /[eE]/.test(char) && sql.charAt(at + 1) === "'" && !/\w/.test(sql.charAt(at - 1))
-    if (isEscaped) {
-      at = endOfEscapedString(sql, at + 2)
-      isAtBeginning = false
-      continue
-    }
-    passedOver.lastIndex = at
-    const passed = passedOver.exec(sql)?.[0]
-    if (passed === '/*') at = endOfComment(sql, at + 2)
-    else if (passed !== undefined) {
-      at += passed.length
-      if (!passed.startsWith('--')) isAtBeginning = false
-    } else {
-      const word = /\w+/y
-      word.lastIndex = at
-      if (isAtBeginning) yield firstWords(sql, at)
-      isAtBeginning = false
-      at += word.exec(sql)?.[0].length ?? 1
-    }
-  }
-}
-
-function firstWords(sql: string, at: number): string {
-  const words = /\s*\w+(?:\s+\w+)?/y
-  words.lastIndex = at
-  return words.exec(sql)?.[0].trim() ?? ''
-}
-
-function endOfEscapedString(sql: string, at: number): number {
-  const end = /(?:[^'\\]|''|\\[\s\S])*(?:'|$)/y
-  end.lastIndex = at
-  return at + (end.exec(sql)?.[0].length ?? 1)
-}
-
-/** Comments are nested here. */
-function endOfComment(sql: string, at: number): number {
-  for (let depth = 1; at < sql.length; at += 1) {
-    if (sql.startsWith('/*', at)) depth += 1
-    else if (sql.startsWith('*/', at)) depth -= 1
-    else continue
-    at += 1
-    if (depth === 0) return at + 1
-  }
-  return at
 }

@@ -1,5 +1,14 @@
-import { bigint, customType, isPgSchema, type PgSchema, pgSchema, pgTable, primaryKey } from 'drizzle-orm/pg-core'
-import { text, uniqueIndex } from 'drizzle-orm/pg-core'
+import {
+  bigint,
+  customType,
+  isPgSchema,
+  type PgSchema,
+  pgSchema,
+  pgTable,
+  primaryKey,
+  text,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core'
 import type { TableKind, TableName } from '../drizzle/dialect.js'
 import { ProgrammingError } from '../errors.js'
 

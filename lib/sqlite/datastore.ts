@@ -1,12 +1,13 @@
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3'
 import { entityKind } from 'drizzle-orm'
+import type { DrizzleConfiguration } from '../drizzle/configuration.js'
 import { Datastore } from '../drizzle/datastore.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { sqliteDialect } from './dialect.js'
 import { BetterSqlite3Driver, clientOf } from './drivers/better-sqlite3.js'
 import type { SqliteConnection } from './drivers/connection.js'
-import { type DrizzleConfiguration, DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
+import { DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
 import { isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
 
 /** A datastore on SQLite; `Schema` is the user's own tables. */

@@ -1,11 +1,14 @@
-import {
-  createTableRelationsHelpers,
-  DefaultLogger,
-  extractTablesRelationalConfig,
-  type ExtractTablesWithRelations,
-} from 'drizzle-orm'
+import type { ExtractTablesWithRelations } from 'drizzle-orm'
 import { BetterSQLiteSession, BetterSQLiteTransaction } from 'drizzle-orm/better-sqlite3/session'
 import { BaseSQLiteDatabase, SQLitePreparedQuery, SQLiteSession, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
+import {
+  configuredLogger,
+  type DrizzleConfiguration,
+  type QueryLogger,
+  type RelationalSchema,
+  relationalSchema,
+  relationalSchemaOf,
+} from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
@@ -33,20 +36,6 @@ export interface OutsideOptions {
   readonly transaction: (work: (session: unknown) => unknown) => Promise<unknown>
 }
 
-/** How statements are logged; Drizzle's own interface. */
-export interface QueryLogger {
-  logQuery(query: string, params: unknown[]): void
-}
-
-/** What Drizzle needs to know of the user's database. */
-export interface DrizzleConfiguration<Schema extends Record<string, unknown>> {
-  /** The user's tables and relations, for `session.query` and for the types. */
-  readonly schema?: Schema | undefined
-  /** `true` is Drizzle's own logger, to the console. */
-  readonly logger?: QueryLogger | boolean | undefined
-  readonly casing?: 'snake_case' | 'camelCase' | undefined
-}
-
 /** Makes Drizzle database objects over our connections. */
 export class DrizzleHandles<Schema extends Record<string, unknown>> {
   readonly #dialect: SQLiteSyncDialect
@@ -64,39 +53,17 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   }
 
   /** From what the user configured. */
-  static configured<S extends Record<string, unknown>>({
-    schema,
-    logger,
-    casing,
-  }: DrizzleConfiguration<S>): DrizzleHandles<S> {
-    const relational = schema && extractTablesRelationalConfig(schema, createTableRelationsHelpers)
-    const dialect = new SQLiteSyncDialect({ casing })
+  static configured<S extends Record<string, unknown>>(configuration: DrizzleConfiguration<S>): DrizzleHandles<S> {
+    const dialect = new SQLiteSyncDialect({ casing: configuration.casing })
     // before 0.45.2 Drizzle's own let a quote inside a name end it (GHSA-gpj5-g38j-94v9)
     dialect.escapeName = quoted
-    return new DrizzleHandles<S>(
-      dialect,
-      relational && {
-        fullSchema: schema,
-        schema: relational.tables as RelationalSchema['schema'],
-        tableNamesMap: relational.tableNamesMap,
-      },
-      logger === true ? new DefaultLogger() : logger || undefined,
-    )
+    return new DrizzleHandles<S>(dialect, relationalSchema(configuration.schema), configuredLogger(configuration))
   }
 
   /** From the user's own Drizzle database: its schema, casing and logger. */
   static like<S extends Record<string, unknown>>(db: unknown): DrizzleHandles<S> {
-    const { dialect, session, _ } = db as {
-      dialect: SQLiteSyncDialect
-      session: { logger?: QueryLogger }
-      _: {
-        schema?: RelationalSchema['schema']
-        fullSchema: RelationalSchema['fullSchema']
-        tableNamesMap: Record<string, string>
-      }
-    }
-    const schema = _.schema && { fullSchema: _.fullSchema, schema: _.schema, tableNamesMap: _.tableNamesMap }
-    return new DrizzleHandles<S>(dialect, schema, session.logger)
+    const { dialect, session } = db as { dialect: SQLiteSyncDialect; session: { logger?: QueryLogger } }
+    return new DrizzleHandles<S>(dialect, relationalSchemaOf(db), session.logger)
   }
 
   /** The handle of one transaction. */
@@ -216,12 +183,6 @@ type AnyTransaction =
   | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
 
 type SyncSession = BetterSQLiteSession<Record<string, unknown>, Record<string, never>>
-
-interface RelationalSchema {
-  readonly fullSchema: Record<string, unknown>
-  readonly schema: Record<string, never>
-  readonly tableNamesMap: Record<string, string>
-}
 
 /** What Drizzle's session takes for the client: each statement asks first whether its transaction is still open. */
 class GuardedClient {

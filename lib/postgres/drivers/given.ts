@@ -1,5 +1,6 @@
+import { markDriverError } from '../../drizzle/driver-errors.js'
 import { InterfaceError, OperationalError } from '../../errors.js'
-import { isConnectionLost, markDriverError, sqlState } from '../errors.js'
+import { isConnectionLost, sqlState } from '../errors.js'
 import type { PostgresClient, PostgresPackage, PostgresResult, PostgresTransactionSql } from './client.js'
 import { type Channel, type How, Line, startedAs } from './line.js'
 import { Link } from './link.js'
@@ -70,7 +71,7 @@ export class GivenSource implements Source {
           clearTimeout(timer)
           const failure = markDriverError(error)
           if (isConnectionLost(error)) this.onLost()
-          reject(failure as Error) // where it could not begin
+          reject(failure) // where it could not begin
           throw failure
         })
       this.#open.add(ended)
@@ -125,7 +126,7 @@ export class GivenSource implements Source {
           (error: unknown) => {
             clearTimeout(timer)
             if (isConnectionLost(error)) this.onLost()
-            reject(markDriverError(error) as Error)
+            reject(markDriverError(error))
           },
         )
       })

@@ -1,5 +1,6 @@
+import { markDriverError } from '../../drizzle/driver-errors.js'
 import { OperationalError } from '../../errors.js'
-import { driverCode, isConnectionLost, markDriverError } from '../errors.js'
+import { driverCode, isConnectionLost } from '../errors.js'
 import type { PostgresQuery, PostgresResult, PostgresSql } from './client.js'
 
 /** How a statement is sent. */
@@ -77,7 +78,7 @@ export class Line {
           this.#underWay.delete(reject)
           markDriverError(error)
           if (isConnectionLost(error)) this.lose(error)
-          reject(error as Error)
+          reject(error)
         },
       )
     })

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { markDriverError } from '../../drizzle/driver-errors.js'
 import { OperationalError } from '../../errors.js'
-import { markDriverError } from '../errors.js'
 import type { PostgresClient, PostgresPackage, PostgresParsedOptions, PostgresResult } from './client.js'
 import { type Channel, type How, Line } from './line.js'
 
@@ -154,7 +154,7 @@ function connected(socket: Socket, known: (socket: Socket) => void): Promise<Soc
   known(socket)
   return new Promise((resolve, reject) => {
     const failed = (error: unknown) => {
-      reject(markDriverError(error) as Error)
+      reject(markDriverError(error))
     }
     const gone = () => {
       reject(closed())

@@ -123,7 +123,7 @@ class PooledTransaction implements Begun {
       throw this.#link.isLost ? commitLost(error) : error
     }
     // the server's answer to the COMMIT of a transaction in which a statement has failed
-    if (result.command === 'ROLLBACK') throw this.#failure?.error ?? rolledBack()
+    if (result.command === 'ROLLBACK') throw (this.#failure?.error as Error | undefined) ?? rolledBack()
   }
 
   async rollback(): Promise<void> {

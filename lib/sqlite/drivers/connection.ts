@@ -1,6 +1,6 @@
 import type { Connection } from '../../drizzle/dialect.js'
+import { markDriverError } from '../../drizzle/driver-errors.js'
 import { InterfaceError, OperationalError } from '../../errors.js'
-import { markDriverError } from '../errors.js'
 
 /**
  * What we use of a better-sqlite3 database.
