@@ -2,7 +2,10 @@
 export interface Side {
   /** How, in the table's words. */
   readonly name: string
-  /** Does it once. `turn` is 0, 1, 2, …; all sides of a contest get to the same number. */
+  /**
+   * Does it once. `turn` is 0, 1, 2, …; all sides of a contest get to the same number. With several callers, the next
+   * turn may begin before this one has ended.
+   */
   readonly operation: (turn: number) => unknown
 }
 
@@ -19,16 +22,19 @@ export interface Contest {
 /** One row of the table. */
 export interface Case {
   readonly name: string
-  /** Where the events are: a file (WAL, synchronous FULL) or memory. */
+  /** Where the events are. */
   readonly place: Place
   /** What is counted, in the plural: `saves`. */
   readonly unit: string
   /** How many of them are in one operation. Default: 1. */
   readonly units?: number
+  /** How many operations are under way: each caller begins its next one as soon as its last has ended. Default: 1. */
+  readonly callers?: number
   readonly open: (place: Place) => Promise<Contest>
 }
 
-export type Place = 'file' | 'memory'
+/** SQLite on a file (WAL, synchronous FULL), SQLite in memory, or a PostgreSQL server. */
+export type Place = 'file' | 'memory' | 'postgres'
 
 /** How long is measured. */
 export interface Settings {
@@ -65,8 +71,10 @@ export async function measure(measured: Case, settings: Settings): Promise<Resul
   try {
     const sides = [...contest.raws, contest.ours]
     await contest.check()
-    const clock = new Clock(sides)
-    const operations = await warmUp(clock, settings)
+    const callers = measured.callers ?? 1
+    const clock = new Clock(sides, callers)
+    // each caller has several turns, as not all of them are busy at the ends of a slice
+    const operations = Math.max(await warmUp(clock, settings), callers > 1 ? 4 * callers : 1)
     const rounds: number[][] = []
     for (let round = 0; round < settings.rounds; round++) {
       rounds.push(await clock.round(operations, settings.slicesPerRound))
@@ -89,11 +97,13 @@ export function median(values: readonly number[]): number {
 /** Runs the sides in turn, and knows which turn it is. */
 class Clock {
   readonly #sides: readonly Side[]
+  readonly #callers: number
   #turn = 0
   #slice = 0
 
-  constructor(sides: readonly Side[]) {
+  constructor(sides: readonly Side[], callers: number) {
     this.#sides = sides
+    this.#callers = callers
   }
 
   /** The ms that each side took for all its slices of so many operations. */
@@ -111,12 +121,16 @@ class Clock {
 
   async #run({ operation }: Side, operations: number): Promise<number> {
     const end = this.#turn + operations
-    const start = performance.now()
-    for (let turn = this.#turn; turn < end; turn++) {
-      const result = operation(turn)
-      // the plain driver is synchronous: awaiting what is no promise would charge it for something it doesn't do
-      if (result instanceof Promise) await result
+    let turn = this.#turn
+    async function caller(): Promise<void> {
+      while (turn < end) {
+        const result = operation(turn++)
+        // a driver may be synchronous: awaiting what is no promise would charge it for something it doesn't do
+        if (result instanceof Promise) await result
+      }
     }
+    const start = performance.now()
+    await Promise.all(Array.from({ length: this.#callers }, caller))
     return performance.now() - start
   }
 }
@@ -125,7 +139,7 @@ class Clock {
 async function warmUp(clock: Clock, { warmUpMs, sliceMs }: Settings): Promise<number> {
   for (let operations = 1; ; operations *= 2) {
     const slowestMs = Math.max(...(await clock.round(operations, 1)))
-    if (slowestMs >= warmUpMs / 2) return Math.max(1, Math.round((operations * sliceMs) / slowestMs))
+    if (slowestMs >= warmUpMs / 2) return Math.round((operations * sliceMs) / slowestMs)
   }
 }
 

@@ -16,8 +16,12 @@ export interface Machine {
   readonly versions: Readonly<Record<string, string>>
 }
 
-/** Describes this machine, as it is before anything is measured. */
-export function describeMachine(): Machine {
+/**
+ * Describes this machine, as it is before anything is measured.
+ *
+ * @param others  Versions of what is not found in here.
+ */
+export function describeMachine(others: Readonly<Record<string, string>> = {}): Machine {
   const [first] = cpus()
   return {
     cpu: first?.model ?? 'unknown',
@@ -28,8 +32,12 @@ export function describeMachine(): Machine {
     versions: {
       node: process.versions.node,
       SQLite: sqliteVersion(),
+      ...others,
       ...Object.fromEntries(
-        ['eventsourcing-drizzle', 'better-sqlite3', 'drizzle-orm'].map((name) => [name, packageVersion(name)]),
+        ['eventsourcing-drizzle', 'better-sqlite3', 'postgres', 'drizzle-orm'].map((name) => [
+          name,
+          packageVersion(name),
+        ]),
       ),
     },
   }

@@ -1,4 +1,5 @@
-import type { registered, trickAdded } from './domain.js'
+import { randomUUID } from 'node:crypto'
+import { registered, trickAdded } from './domain.js'
 
 /** A dog by hand: a plain object. */
 export interface RawDog {
@@ -10,10 +11,20 @@ export interface RawDog {
   tricks: string[]
 }
 
-/** The queries of a dog's events: state as the blob that is stored, or turned into text by SQLite. */
-export const selectDog = {
-  blob: 'SELECT originator_version, topic, state FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
-  text: 'SELECT originator_version, topic, CAST(state AS text) FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
+/** A row of events as drivers take it: originator id, originator version, topic, state. */
+export type EventRow = readonly [string, number, string, Uint8Array]
+
+/** The events of a new dog by hand: the same layout of state as ours, by `JSON.stringify`. */
+export function newDogRows(events: number): EventRow[] {
+  const id = randomUUID()
+  const rows: EventRow[] = [[id, 1, 'Dog.Registered', stateOf(registered)]]
+  for (let version = 2; version <= events; version++) rows.push([id, version, 'Dog.TrickAdded', stateOf(trickAdded)])
+  return rows
+}
+
+/** The state of an event that happens now. */
+export function stateOf(data: object): Uint8Array {
+  return Buffer.from(JSON.stringify({ timestamp: new Date().toISOString(), data }))
 }
 
 /** Makes a dog from its rows. */
@@ -34,7 +45,13 @@ export function foldDog(rows: readonly unknown[]): RawDog {
   return dog
 }
 
-/** Reads a state by hand. */
-export function parseState(state: Buffer | string): { timestamp: string; data: object } {
+/** Makes a domain event from its row of notifications: a plain object. */
+export function toPlainEvent(row: unknown) {
+  const [, originatorId, originatorVersion, topic, state] = row as [number, string, number, string, Buffer | string]
+  const { timestamp, data } = parseState(state)
+  return { originatorId, originatorVersion, topic, timestamp: new Date(timestamp), data }
+}
+
+function parseState(state: Buffer | string): { timestamp: string; data: object } {
   return JSON.parse(typeof state === 'string' ? state : state.toString()) as { timestamp: string; data: object }
 }

@@ -6,14 +6,15 @@ import type { Machine } from './machine.js'
 /** Everything that a run has to say. */
 export interface Report {
   readonly machine: Machine
-  readonly settings: Settings
+  readonly settings: Readonly<Record<Place, Settings>>
   readonly results: readonly Result[]
 }
 
-/** What the places are called in the table. */
-export const titles: Readonly<Record<Place, string>> = {
-  file: 'SQLite file (WAL, synchronous FULL)',
-  memory: 'SQLite in memory (no disk: what is left is CPU)',
+/** What the places are called, and the plain driver there. */
+export const titles: Readonly<Record<Place, { readonly place: string; readonly driver: string }>> = {
+  file: { place: 'SQLite file (WAL, synchronous FULL)', driver: 'better-sqlite3' },
+  memory: { place: 'SQLite in memory (no disk: what is left is CPU)', driver: 'better-sqlite3' },
+  postgres: { place: 'PostgreSQL', driver: 'postgres.js' },
 }
 
 /** The machine, for people, line by line. */
@@ -40,7 +41,9 @@ export function columns({ name, raw, unit, rawPerSecond, oursPerSecond, ratio }:
 }
 
 /** The titles of those columns. */
-export const columnTitles = ['operation', 'by hand on better-sqlite3', 'by hand', 'ours', 'ours ÷ by hand', 'spread']
+export function columnTitles(place: Place): string[] {
+  return ['operation', `by hand on ${titles[place].driver}`, 'by hand', 'ours', 'ours ÷ by hand', 'spread']
+}
 
 /** Writes `RESULTS.md` and `results.json`, formatted as the rest of the project is. */
 export async function writeReport(report: Report, folder: URL): Promise<void> {
@@ -51,14 +54,15 @@ export async function writeReport(report: Report, folder: URL): Promise<void> {
 function markdown({ machine, settings, results }: Report): string {
   const lines = ['# What was measured', '', '`make bench` wrote this page and `results.json`.', '']
   for (const line of machineLines(machine)) lines.push(`- ${line}`)
-  lines.push(`- ${new Date().toISOString().slice(0, 10)}, ${settings.rounds} rounds`, '', howToRead, '')
-  for (const place of ['file', 'memory'] as const) {
-    lines.push(
-      `## ${titles[place]}`,
-      '',
-      row(columnTitles),
-      row(columnTitles.map((_, index) => (index < 2 ? '---' : '--:'))),
-    )
+  lines.push(
+    `- ${new Date().toISOString().slice(0, 10)}, ${settings.file.rounds} rounds, ${settings.postgres.rounds} on PostgreSQL`,
+    '',
+    howToRead,
+    '',
+  )
+  for (const place of ['file', 'memory', 'postgres'] as const) {
+    const heads = columnTitles(place)
+    lines.push(`## ${titles[place].place}`, '', row(heads), row(heads.map((_, index) => (index < 2 ? '---' : '--:'))))
     for (const result of results) if (result.place === place) lines.push(row(columns(result)))
     lines.push('')
   }
@@ -74,7 +78,11 @@ const howToRead =
   'faster one is the limit to compare with. By hand means without what the library does beside: checked and frozen events, ' +
   'a queue for the writer, transactions to join, errors that say what to do. On a file, most of a save is the disk, so its ' +
   'ratio depends on the disk; in memory only the work of the CPU is left, and a ratio there says how much that is, not how ' +
-  'much slower an application gets. A difference that is smaller than the spread is none.'
+  'much slower an application gets. A difference that is smaller than the spread is none.\n\n' +
+  'The PostgreSQL server runs on the same machine, unless DATABASE_URL names another, so it shares the cores with both ' +
+  'sides, which reach it by TCP. Both get the ids of what they insert. By hand means there that nothing protects the order of ids, so a reader that follows them can miss events; the lines against ' +
+  'a table lock compare with the usual protection. With several callers, each begins its next operation as soon as its last ' +
+  'has ended, and by hand they have the connections that the line names, or one each.'
 
 function row(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`

@@ -32,8 +32,8 @@ export interface PostgresOptions<
   readonly poolTimeoutMs?: number | undefined
   /** How many connections there are at most. Default: 10. */
   readonly max?: number | undefined
-  readonly host?: string | string[] | undefined
-  readonly port?: number | number[] | undefined
+  readonly host?: string | readonly string[] | undefined
+  readonly port?: number | readonly number[] | undefined
   /** A Unix socket. */
   readonly path?: string | undefined
   readonly database?: string | undefined
@@ -137,17 +137,15 @@ function open<Schema extends Record<string, unknown>>(
   options: PostgresSourceOptions<Schema>,
 ): PostgresDatastore<Schema> {
   checkOptions(options, [...ownOptions, ...driverOptions])
-  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, max = 10, ...given } = options
-  const { connect_timeout = 30, idle_timeout = 0, max_lifetime } = given
-  const { url: query, options: fromUrl } = url === undefined ? { url: undefined, options: {} } : parseSource(url)
-  const configuration = {
-    onnotice: () => undefined,
-    ...fromUrl,
-    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
-  }
-  const clientOptions = query === undefined ? ([configuration] as const) : ([query, configuration] as const)
+  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, ...others } = options
+  const source = url === undefined ? undefined : parseSource(url)
+  const stated = Object.fromEntries(Object.entries(others).filter(([, value]) => value !== undefined))
+  const given: PostgresOptions = { ...source?.options, ...stated }
+  checkOptions(given, driverOptions) // the URL may say some of them too
+  const { max = 10, connect_timeout = 30, idle_timeout = 0, max_lifetime } = given
+  const clientOptions = { onnotice: () => undefined, ...given }
   const dialect = new PostgresDialect(poolTimeoutMs)
-  const source = new PooledSource(
+  const connections = new PooledSource(
     {
       max,
       timeoutMs: poolTimeoutMs,
@@ -155,14 +153,14 @@ function open<Schema extends Record<string, unknown>>(
       idleMs: idle_timeout * 1000,
       lifetimeMs: () => (max_lifetime ?? 60 * (30 + Math.random() * 30)) * 1000,
     },
-    clientOptions,
+    source ? [source.url, clientOptions] : [clientOptions],
     loadPostgres,
     () => {
       dialect.forgetSettled()
     },
   )
   const driver = new PostgresJsDriver<Schema>({
-    source,
+    source: connections,
     handles: DrizzleHandles.configured({ schema, logger, casing }),
   })
   return new Datastore({ dialect, driver, poolTimeoutMs })

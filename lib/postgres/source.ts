@@ -13,6 +13,11 @@ export interface PostgresSource {
     /** A list where `host` is one. */
     readonly port?: number | readonly number[]
     readonly database?: string
+    /** What the pool goes by: connections at most, and seconds. */
+    readonly max?: number
+    readonly connect_timeout?: number
+    readonly idle_timeout?: number
+    readonly max_lifetime?: number
   }
 }
 
@@ -53,7 +58,12 @@ export function parseSource(url: string): PostgresSource {
   const [, user, hosts = '', database, query] = parts
   return {
     url: `postgres://${query ? `?${query}` : ''}`,
-    options: { ...credentials(user), ...addresses(hosts), ...(database && { database: decoded(database) }) },
+    options: {
+      ...credentials(user),
+      ...addresses(hosts),
+      ...(database && { database: decoded(database) }),
+      ...poolSettings(query),
+    },
   }
 }
 
@@ -77,6 +87,13 @@ function addresses(hosts: string): Pick<PostgresSource['options'], 'host' | 'por
   }
   return { host: list.map(({ host, port }) => (port ? `${host}:${port}` : host)).join(',') }
 }
+
+function poolSettings(query = ''): Partial<Record<(typeof ofThePool)[number], number>> {
+  const settings = [...new URLSearchParams(query)].filter(([name]) => ofThePool.includes(name as never))
+  return Object.fromEntries(settings.map(([name, value]) => [name, Number(value)]))
+}
+
+const ofThePool = ['max', 'connect_timeout', 'idle_timeout', 'max_lifetime'] as const
 
 function address(text: string): { host: string; port?: number } {
   const parts = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]*))(?::(\d{0,5}))?$/i.exec(text)

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { Databases, newDogRows, stateOf } from '../databases.js'
 import { addTrickTo, Dog, newDog, registered, storedDogs, trickAdded } from '../domain.js'
 import type { Case, Contest, Place, Side } from '../harness.js'
-import { foldDog, selectDog } from '../raw-dog.js'
+import { foldDog, newDogRows, stateOf } from '../raw-dog.js'
+import { Databases, selectDog } from './databases.js'
 
 /** Saving, and what leads to it. */
 export const saveCases: readonly Omit<Case, 'place'>[] = [

@@ -1,8 +1,9 @@
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
-import { Databases, newDogRows, owners } from '../databases.js'
 import { newDog } from '../domain.js'
 import type { Case, Contest, Place } from '../harness.js'
+import { newDogRows } from '../raw-dog.js'
+import { Databases, owners } from './databases.js'
 
 /** A row of the user's own table and an event, committed together. */
 export const transactionCases: readonly Omit<Case, 'place'>[] = [

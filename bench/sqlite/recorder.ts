@@ -1,8 +1,9 @@
 import type { StoredEvent } from 'eventsourcing-drizzle'
 import { randomUUID } from 'node:crypto'
-import { Databases, type EventRow } from '../databases.js'
 import { storedDogs } from '../domain.js'
 import type { Case, Contest, Place } from '../harness.js'
+import type { EventRow } from '../raw-dog.js'
+import { Databases } from './databases.js'
 
 /** The recorder without aggregates and mapper: the difference to saving is what those cost. */
 export const recorderCases: readonly Omit<Case, 'place'>[] = [

@@ -1,8 +1,8 @@
 import { deepStrictEqual } from 'node:assert'
-import { Databases } from '../databases.js'
 import { Dog, storedDogs } from '../domain.js'
 import type { Case, Contest, Place } from '../harness.js'
-import { foldDog, parseState, selectDog } from '../raw-dog.js'
+import { foldDog, toPlainEvent } from '../raw-dog.js'
+import { Databases, selectDog } from './databases.js'
 
 const streams = 24
 const length = 1000
@@ -101,10 +101,4 @@ async function pagesOfDomainEvents(place: Place): Promise<Contest> {
       deepStrictEqual([byBlobs(1), byTexts(1)], [events, events])
     },
   })
-}
-
-function toPlainEvent(row: unknown) {
-  const [, originatorId, originatorVersion, topic, state] = row as [number, string, number, string, Buffer | string]
-  const { timestamp, data } = parseState(state)
-  return { originatorId, originatorVersion, topic, timestamp: new Date(timestamp), data }
 }

@@ -3,12 +3,11 @@ import { sql } from 'drizzle-orm'
 import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import { Application, type ApplicationRecorder, type StoredEvent } from 'eventsourcing-drizzle'
 import { sqlite, type SqliteDatastore } from 'eventsourcing-drizzle/sqlite'
-import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { trickAdded, registered } from './domain.js'
-import type { Contest, Place, Side } from './harness.js'
+import type { Contest, Place, Side } from '../harness.js'
+import type { EventRow } from '../raw-dog.js'
 
 /** A table of the user's own. */
 export const owners = sqliteTable('owners', {
@@ -98,8 +97,11 @@ interface Setting {
 const countRows = 'SELECT (SELECT count(*) FROM bench_events) + (SELECT count(*) FROM owners) AS rows'
 const insertInto = 'INSERT INTO bench_events (originator_id, originator_version, topic, state) VALUES '
 
-/** A row of events as the driver takes it: originator id, originator version, topic, state. */
-export type EventRow = readonly [string, number, string, Uint8Array]
+/** The queries of a dog's events: state as the blob that is stored, or turned into text by SQLite. */
+export const selectDog = {
+  blob: 'SELECT originator_version, topic, state FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
+  text: 'SELECT originator_version, topic, CAST(state AS text) FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
+}
 
 /** Events by hand on better-sqlite3: every statement prepared once, rows as arrays. */
 export class RawDatabase {
@@ -161,17 +163,4 @@ export class RawDatabase {
   count(): number {
     return this.client.prepare(countRows).pluck().get() as number
   }
-}
-
-/** The events of a new dog by hand: the same layout of state as ours, by `JSON.stringify`. */
-export function newDogRows(events: number): EventRow[] {
-  const id = randomUUID()
-  const rows: EventRow[] = [[id, 1, 'Dog.Registered', stateOf(registered)]]
-  for (let version = 2; version <= events; version++) rows.push([id, version, 'Dog.TrickAdded', stateOf(trickAdded)])
-  return rows
-}
-
-/** The state of an event that happens now. */
-export function stateOf(data: object): Uint8Array {
-  return Buffer.from(JSON.stringify({ timestamp: new Date().toISOString(), data }))
 }

@@ -1,0 +1,9 @@
+import type { Case } from '../harness.js'
+import { readCases } from './read.js'
+import { saveCases } from './save.js'
+import { transactionCases } from './transaction.js'
+
+/** What is measured on PostgreSQL, on the server of that URL. */
+export function postgresCases(url: string): Omit<Case, 'place'>[] {
+  return [...saveCases(url), ...transactionCases(url), ...readCases(url)]
+}

@@ -1,0 +1,138 @@
+import { expect } from 'chai'
+import { sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import { pgTable, text } from 'drizzle-orm/pg-core'
+import { randomUUID } from 'node:crypto'
+import postgresJs from 'postgres'
+import { postgres, type PostgresDatastore } from '../../lib/postgres/index.js'
+import { admin, describePostgres, postgresUrl } from '../support/postgres-server.js'
+import { type Exchange, Wiretap } from '../support/postgres-wiretap.js'
+import { TrainingSchool } from '../support/training-school.js'
+
+const owners = pgTable('owners', { name: text().primaryKey() })
+
+const prepared = 'Bind Execute Sync'
+/** An append; its first words are those of what has to happen before it. */
+const append = /INSERT INTO .*training_school_events/s
+
+describePostgres('What reaches a PostgreSQL server', () => {
+  let schema: string
+  let tap: Wiretap
+
+  beforeEach(async () => {
+    schema = `trips_${randomUUID().slice(0, 8)}`
+    await admin().unsafe(`CREATE SCHEMA ${schema}; CREATE TABLE ${schema}.owners (name text PRIMARY KEY)`)
+    tap = await Wiretap.before(postgresUrl())
+  })
+
+  afterEach(async () => {
+    await tap[Symbol.asyncDispose]()
+    await admin().unsafe(`DROP SCHEMA ${schema} CASCADE`)
+  })
+
+  const datastores: Readonly<Record<string, () => { datastore: PostgresDatastore; close: () => Promise<void> }>> = {
+    'by connections of our own': () => ({
+      datastore: postgres(tap.url, { connection: { search_path: schema } }),
+      close: () => Promise.resolve(),
+    }),
+    "by the user's client": () => {
+      const client = postgresJs(tap.url, { connection: { search_path: schema } })
+      return { datastore: postgres(drizzle(client)), close: () => client.end() }
+    },
+  }
+
+  for (const [how, open] of Object.entries(datastores)) {
+    describe(how, () => {
+      let school: TrainingSchool
+      let datastore: PostgresDatastore
+      let close: () => Promise<void>
+
+      beforeEach(async () => {
+        ;({ datastore, close } = open())
+        school = new TrainingSchool({ persistence: datastore })
+        // once each, so that a connection is there and knows the statements
+        await school.register('Fido')
+        await school.addTrick('Fido', 'roll over')
+        await registerWithOwner('Ann')
+        await page()
+      })
+
+      afterEach(async () => {
+        await datastore.close()
+        await close()
+      })
+
+      function registerWithOwner(name: string): Promise<void> {
+        return datastore.transaction(async (session) => {
+          await session.insert(owners).values({ name })
+          await school.register(name)
+        })
+      }
+
+      const page = () => school.recorder.selectNotifications({ start: 1, limit: 10 })
+
+      function expectEach(exchanges: readonly Exchange[], times: number, statement: RegExp): void {
+        expect(exchanges.map(messages)).to.deep.equal(Array.from({ length: times }, () => prepared))
+        for (const { statements } of exchanges) {
+          expect(statements).to.have.length(1)
+          expect(statements[0]).to.match(statement)
+        }
+      }
+
+      it('is one exchange for a save', async () => {
+        // several in a row: what came after one of them would stand before the next
+        const exchanges = await tap.during(async () => {
+          for (const name of ['Rex', 'Bello', 'Hasso']) await school.register(name)
+        })
+        expectEach(exchanges, 3, append)
+      })
+
+      it('is one exchange for a load', async () => {
+        const exchanges = await tap.during(async () => {
+          for (let load = 0; load < 3; load++) await school.tricks('Fido')
+        })
+        expectEach(exchanges, 3, /^SELECT .*training_school_events/s)
+      })
+
+      it('is one exchange for a page of notifications without a gap', async () => {
+        const exchanges = await tap.during(async () => {
+          for (let read = 0; read < 3; read++) expect(await page()).to.have.length(3)
+        })
+        expectEach(exchanges, 3, /^SELECT .*training_school_events/s)
+      })
+
+      it("is BEGIN, the user's statement, one of ours and COMMIT for an own row and a save", async () => {
+        const exchanges = await tap.during(async () => {
+          for (const name of ['Rex', 'Bello']) await registerWithOwner(name)
+        })
+        const statements = [/^begin/i, /^insert into "owners"/, /^insert into "owners"/, append, /^commit/i]
+        expect(exchanges).to.have.length(2 * statements.length)
+        for (const [index, exchange] of exchanges.entries()) {
+          expect(exchange.statements.join()).to.match(statements[index % statements.length]!)
+        }
+        // Drizzle's builders leave out the name that would let the server keep the plan, so their statements take two
+        expect(exchanges.slice(1, 4).map(messages)).to.deep.equal(['Parse Describe Flush', prepared, prepared])
+      })
+
+      it("is four exchanges where the user's statement is prepared under a name", async () => {
+        const registerByName = (name: string) =>
+          datastore.transaction(async (session) => {
+            const insert = session
+              .insert(owners)
+              .values({ name: sql.placeholder('name') })
+              .prepare('insert_owner')
+            await insert.execute({ name })
+            await school.register(name)
+          })
+        await registerByName('Bob')
+        const exchanges = await tap.during(() => registerByName('Rex'))
+        expect(exchanges).to.have.length(4)
+        expect(exchanges.slice(1, 3).map(messages)).to.deep.equal([prepared, prepared])
+      })
+    })
+  }
+})
+
+function messages({ messages }: Exchange): string {
+  return messages.join(' ')
+}
