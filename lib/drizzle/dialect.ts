@@ -2,6 +2,7 @@ import type { Capabilities } from '../persistence/datastore.js'
 import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
 import type { Begin } from '../persistence/transaction.js'
+import type { TransactionOptions } from '../persistence/transactional.js'
 
 /** What the recorders' own statements run on: one connection, inside a transaction or not. */
 export interface Connection {
@@ -77,7 +78,7 @@ export interface Dialect<C extends Connection = Connection> {
 /** What a driver needs of its datastore, for `datastore.db`. */
 export interface DatastoreOfDriver {
   current(): unknown
-  transaction(work: (session: unknown) => unknown): Promise<unknown>
+  transaction(work: (session: unknown) => unknown, options?: TransactionOptions): Promise<unknown>
 }
 
 /** How a driver's connections behave. */

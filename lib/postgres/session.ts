@@ -13,6 +13,7 @@ import {
 import { NotSupportedError } from '../errors.js'
 import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
+import type { TransactionOptions } from '../persistence/transactional.js'
 import type { Channel, How } from './drivers/line.js'
 import { quoted } from './tables.js'
 import { refuseTransactionControl } from './transaction-control.js'
@@ -28,7 +29,7 @@ export type PostgresDatabase<Schema extends Record<string, unknown>> = PostgresJ
 /** How `datastore.db` reaches the connections. */
 export interface OutsideOptions {
   readonly send: Channel['send']
-  readonly transaction: (work: (session: unknown) => unknown) => Promise<unknown>
+  readonly transaction: (work: (session: unknown) => unknown, options?: TransactionOptions) => Promise<unknown>
 }
 
 /** Makes Drizzle database objects over our connections. */
@@ -117,7 +118,8 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   ) {
     super(dialect, session as never, schema as never)
     this.#transaction = transaction
-    this.transaction = ((work: (session: unknown) => unknown) => transaction.nested(work)) as never
+    this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
+      transaction.nested(work, options)) as never
   }
 
   afterCommit(fn: () => unknown): void {

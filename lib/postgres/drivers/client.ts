@@ -20,9 +20,11 @@ export interface PostgresQuery extends Promise<PostgresResult> {
   /** Gives rows as arrays. */
   values(): PostgresQuery
   execute(): PostgresQuery
-  cancel(): unknown
   /** What it runs on; null while it waits for a connection. */
   readonly state: unknown
+  /** The text and its parameters, read when it is sent. */
+  strings: readonly string[]
+  args: readonly unknown[]
 }
 
 /** What a client and a transaction of it have in common. */

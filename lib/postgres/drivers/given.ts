@@ -112,9 +112,10 @@ export class GivenSource implements Source {
         const timer = setTimeout(
           () => {
             if (query.state !== null) return // it runs: how long that takes is not ours to say
-            // first: what it is rejected with by the driver is for nobody
             reject(noConnection(this.#timeoutMs))
-            query.cancel()
+            // nothing of it may happen later; cancelled, it would leave a connection that is being opened unused for ever
+            query.strings = ['SELECT 1']
+            query.args = []
           },
           Math.min(this.#timeoutMs, 2 ** 31 - 1),
         )

@@ -67,12 +67,7 @@ export class Link implements Channel {
       await new Promise<unknown>((resolve, reject) => {
         link.#failed = reject
         timer = setTimeout(() => {
-          reject(
-            new OperationalError(`PostgreSQL did not answer within ${timeoutMs} ms`, {
-              code: 'CONNECT_TIMEOUT',
-              retryable: true,
-            }),
-          )
+          reject(noAnswer(timeoutMs))
         }, timeoutMs)
         // the first statement is what makes the client connect
         link.send('SELECT 1', [], { prepare: false, values: true }).then(resolve, reject)
@@ -93,6 +88,21 @@ export class Link implements Channel {
 
   send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
     return this.#line.send(this.#client, sql, parameters, how)
+  }
+
+  /** As `send`, for what a server answers at once: one that doesn't in that time is given up, and the connection with it. */
+  async sendWithin(timeoutMs: number, sql: string, how: How): Promise<PostgresResult> {
+    const timer = setTimeout(
+      () => {
+        this.#line.lose(noAnswer(timeoutMs))
+      },
+      Math.min(timeoutMs, 2 ** 31 - 1),
+    )
+    try {
+      return await this.send(sql, [], how)
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** Closes the connection at once. */
@@ -164,6 +174,13 @@ function connected(socket: Socket, known: (socket: Socket) => void): Promise<Soc
       socket.off('error', failed).off('close', gone)
       resolve(socket)
     })
+  })
+}
+
+function noAnswer(timeoutMs: number): OperationalError {
+  return new OperationalError(`PostgreSQL did not answer within ${timeoutMs} ms`, {
+    code: 'CONNECT_TIMEOUT',
+    retryable: true,
   })
 }
 

@@ -59,12 +59,12 @@ export class PooledSource implements Source {
   async begin(how: string): Promise<Begun> {
     const link = await this.#pool.acquire()
     try {
-      await link.send(`BEGIN ${how}`, [], simple)
+      await link.sendWithin(this.#options.timeoutMs, `BEGIN ${how}`, simple)
     } catch (error) {
       link.drop() // whether it has begun is not known
       throw error
     }
-    return new PooledTransaction(link, 0, () => {
+    return new PooledTransaction(link, this.#options.timeoutMs, 0, () => {
       this.#pool.release(link)
     })
   }
@@ -83,14 +83,16 @@ const simple = { prepare: false, values: false }
 /** A transaction on a link, or a savepoint in it. */
 class PooledTransaction implements Begun {
   readonly #link: Link
+  readonly #timeoutMs: number
   readonly #depth: number
   readonly #ended: () => void
   #isOver = false
   /** The statement that failed first, after which the server does nothing until a rollback. */
   #failure: { readonly error: unknown } | undefined
 
-  constructor(link: Link, depth: number, ended: () => void) {
+  constructor(link: Link, timeoutMs: number, depth: number, ended: () => void) {
     this.#link = link
+    this.#timeoutMs = timeoutMs
     this.#depth = depth
     this.#ended = ended
   }
@@ -106,7 +108,7 @@ class PooledTransaction implements Begun {
   }
 
   async savepoint(): Promise<Begun> {
-    const nested = new PooledTransaction(this.#link, this.#depth + 1, () => undefined)
+    const nested = new PooledTransaction(this.#link, this.#timeoutMs, this.#depth + 1, () => undefined)
     await this.send(`SAVEPOINT ${nested.#name}`, [], simple)
     return nested
   }
@@ -139,7 +141,10 @@ class PooledTransaction implements Begun {
   async #end(sql: string): Promise<PostgresResult> {
     const isOutermost = this.#depth === 0
     try {
-      const result = await this.#link.send(sql, [], simple)
+      // a COMMIT takes the time it takes; a rollback is as good when the connection is closed
+      const result = sql.startsWith('ROLLBACK')
+        ? await this.#link.sendWithin(this.#timeoutMs, sql, simple)
+        : await this.#link.send(sql, [], simple)
       this.#isOver = true
       return result
     } catch (error) {

@@ -31,7 +31,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   constructor({ source, handles, db }: DriverOptions<Schema>) {
     this.#source = source
     this.#handles = handles
-    if (db) this.db = handles.withOurTransaction(db, (work) => this.#datastore().transaction(work))
+    if (db) this.db = handles.withOurTransaction(db, (work, options) => this.#datastore().transaction(work, options))
   }
 
   attach(datastore: DatastoreOfDriver): void {
@@ -42,7 +42,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
     await this.#source.open()
     this.db ??= this.#handles.database({
       send: (sql, parameters, how) => this.#source.outside((channel) => channel.send(sql, parameters, how)),
-      transaction: (work) => this.#datastore().transaction(work),
+      transaction: (work, options) => this.#datastore().transaction(work, options),
     })
   }
 
