@@ -2,13 +2,13 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test check bench bench-quick format clean
+.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick format clean
 
 bin := node_modules/.bin
 attw := $(bin)/attw --pack . --profile esm-only --no-definitely-typed --format ascii --no-emoji --no-color
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  BACKENDS=memory make test                the inner loop: suites on one backend (names separated by commas)'
 	@echo '  DRIZZLE_URL=sqlite:school.db make demo   keep the demo database'
@@ -32,6 +32,12 @@ demo: build ## Run the training school: events and a table of your own, committe
 test: build ## Run all specs
 	@$(bin)/mocha
 
+test-drizzle-0.44: build ## Compile and run all specs on the oldest drizzle-orm that users may have
+	@$(works_on_drizzle_0.44)
+
+test-drizzle-1: build ## The same on the coming drizzle-orm, to see how far we are; fails nothing
+	@$(works_on_drizzle_1)
+
 check: build ## Before a pull request: format, lint, other compilers, the package as others get it, documentation
 	@echo '· prettier: formatted as agreed (make format mends it)'
 	@$(bin)/prettier --check --log-level warn .
@@ -41,6 +47,10 @@ check: build ## Before a pull request: format, lint, other compilers, the packag
 	@node node_modules/typescript-5/bin/tsc -p . --noEmit
 	@echo '· TypeScript 7: compiles there too'
 	@node node_modules/typescript-7/bin/tsc -p . --noEmit
+	@echo '· drizzle-orm 0.44: compiles there too, and all specs pass'
+	@$(works_on_drizzle_0.44)
+	@echo '· drizzle-orm 1: how much of that holds there'
+	@$(works_on_drizzle_1)
 	@echo '· publint: package.json points at files that are there, in the right format'
 	@$(bin)/publint --strict
 	@echo '· attw: every entry point has its types, as an ESM package'
@@ -70,6 +80,27 @@ var v = process.versions.node.split(".").map(Number); \
 if (!(v[0] === 20 && v[1] >= 19 || v[0] === 22 && v[1] >= 12 || v[0] > 22)) { \
   console.error("This is Node " + process.versions.node + ". Please use Node 20.19 or later, or 22.12 or later."); \
   process.exit(1) }
+endef
+
+# Threads and child processes of the specs inherit NODE_OPTIONS.
+define all_specs_on
+OTHER_DRIZZLE=$(1) NODE_OPTIONS="$$NODE_OPTIONS --import=\"$(CURDIR)/dist/spec/support/other-drizzle.js\"" \
+  $(2) $(bin)/mocha --no-config --enable-source-maps --timeout 20000 --reporter dot dist/spec/support/all-specs.mjs
+endef
+
+define works_on_drizzle_0.44
+$(bin)/tsc -p tsconfig.drizzle-0.44.json && $(call all_specs_on,drizzle-orm-0.44)
+endef
+
+# Five minutes at most where there is a timeout command: nobody has said that it comes to an end.
+define works_on_drizzle_1
+log=dist/drizzle-1.log; \
+errors=$$($(bin)/tsc -p tsconfig.drizzle-1.json --pretty false | grep -c 'error TS'); \
+$(call all_specs_on,drizzle-orm-1,$$(command -v timeout >/dev/null && echo timeout -k 10 300)) --exit --no-color >$$log 2>&1; \
+count() { sed -nE "s/^ +([0-9]+) $$1.*/\1/p" $$log | tail -n 1; }; \
+passed=$$(count passing) failed=$$(count failing); \
+if [ -n "$$passed" ]; then echo "$$passed passed, $${failed:-0} failed, $$errors type errors (a check that may fail; $$log)"; \
+else echo "did not run to its end (a check that may fail; $$log)"; fi
 endef
 
 define sqlite_opens

@@ -50,14 +50,19 @@ export function appendsTogetherSuite(define: DefineCase): void {
     define('record a position once, and refuse what comes with it the second time', async ({ factory }) => {
       const recorder = await factory().processRecorder()
       const position = { tracking: { applicationName: 'upstream', notificationId: 5 } }
-      const [first, second, beside] = await Promise.allSettled([
-        recorder.insertEvents([storedEvent('first', 1)], position),
-        recorder.insertEvents([storedEvent('second', 1)], position),
+      const [one, other, beside] = await Promise.allSettled([
+        recorder.insertEvents([storedEvent('one', 1)], position),
+        recorder.insertEvents([storedEvent('other', 1)], position),
         recorder.insertEvents([storedEvent('beside', 1)]),
       ])
-      expect([first.status, second.status, beside.status]).to.deep.equal(['fulfilled', 'rejected', 'fulfilled'])
-      expect((second as PromiseRejectedResult).reason).to.be.instanceOf(IntegrityError)
-      expect(await recorder.selectEvents('second')).to.deep.equal([])
+      expect(beside.status).to.equal('fulfilled')
+      // who comes first where there are many writers is anybody's guess
+      const [stored, refused] = one.status === 'fulfilled' ? ['one', 'other'] : ['other', 'one']
+      expect([one.status, other.status].sort()).to.deep.equal(['fulfilled', 'rejected'])
+      const { reason } = [one, other].find(({ status }) => status === 'rejected') as PromiseRejectedResult
+      expect(reason).to.be.instanceOf(IntegrityError)
+      expect(versions(await recorder.selectEvents(stored))).to.deep.equal([1])
+      expect(await recorder.selectEvents(refused)).to.deep.equal([])
       expect(versions(await recorder.selectEvents('beside'))).to.deep.equal([1])
     })
 
@@ -103,7 +108,7 @@ export function appendsTogetherSuite(define: DefineCase): void {
         Array.from({ length: 10_000 }, (_, i) => recorder.insertEvents([storedEvent(`one of many ${i}`, 1)])),
       )
       expect(new Set(ids.flat()).size).to.equal(10_000)
-      expect(await recorder.maxNotificationId()).to.equal(10_000)
+      expect(await recorder.maxNotificationId()).to.equal(Math.max(...ids.flat()))
     })
   })
 }
