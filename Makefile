@@ -11,7 +11,7 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  BACKENDS=memory make test                the inner loop: suites on one backend (names separated by commas)'
-	@echo '  DRIZZLE_URL=sqlite:school.db make demo   keep the demo database'
+	@echo '  DRIZZLE_URL=sqlite:school.db make demo   keep the demo database; postgresql://… shows it there'
 
 install: node_modules/.package-lock.json ## Install what package-lock.json lists, if it changed since the last time
 

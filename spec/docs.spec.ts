@@ -1,9 +1,11 @@
 import { expect } from 'chai'
 import { spawnSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { admin, describePostgres, postgresUrl } from './support/postgres-server.js'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
 const workshop = join(root, 'dist/docs-check')
@@ -24,49 +26,54 @@ interface Block {
   readonly runs: boolean
 }
 
-describe('The code on the pages', function () {
-  const pages = findPages().filter((page) => !page.startsWith('docs/decisions/'))
-  const programs = pages.flatMap((page) => programsOf(page, read(page)))
-  const skipped = pages.flatMap((page) => fencesOf(read(page)).filter(({ words }) => words.includes('fragment')))
-  let typeErrors = ''
+const pages = findPages().filter((page) => !page.startsWith('docs/decisions/'))
+const programs = pages.flatMap((page) => programsOf(page, read(page)))
+const running = programs.filter(({ blocks }) => blocks.some(({ runs }) => runs))
 
-  before(function () {
-    this.timeout(180_000)
-    typeErrors = compile(programs)
-  })
+describe('The code on the pages', function () {
+  const skipped = pages.flatMap((page) => fencesOf(read(page)).filter(({ words }) => words.includes('fragment')))
+
+  before(compileAll)
 
   it(`has the types that it claims (${programs.length} programs, ${skipped.length} fragments left out)`, function () {
-    if (typeErrors !== '') expect.fail(`\n${typeErrors}`)
+    if (typeErrors()) expect.fail(`\n${typeErrors()}`)
   })
 
-  for (const program of programs.filter(({ blocks }) => blocks.some(({ runs }) => runs)))
-    it(`runs: ${program.page}, from line ${program.line}`, function () {
+  for (const program of running.filter((each) => !needsPostgres(each)))
+    it(titleOf(program), function () {
       this.timeout(60_000)
-      const folder = mkdtempSync(join(tmpdir(), 'page-'))
+      run(program)
+    })
+})
+
+describePostgres('The code on the pages, on PostgreSQL,', () => {
+  before(compileAll)
+
+  for (const program of running.filter(needsPostgres))
+    it(titleOf(program), async function () {
+      this.timeout(60_000)
+      const name = `page_${randomUUID().slice(0, 8)}`
+      await admin()`CREATE DATABASE ${admin()(name)}`
+      const url = new URL(postgresUrl())
+      url.pathname = name
       try {
-        const file = join(workshop, 'out', `${fileNameOf(program)}.js`)
-        const child = spawnSync(process.execPath, ['--enable-source-maps', file], {
-          cwd: folder,
-          encoding: 'utf8',
-          timeout: 50_000,
-        })
-        if (child.status !== 0)
-          expect.fail(
-            `\n${program.page} does not run to its end (${child.signal ?? `exit code ${child.status}`}):\n` +
-              withPageLines(child.stderr),
-          )
+        run(program, { DATABASE_URL: url.href })
       } finally {
-        rmSync(folder, { recursive: true, force: true })
+        await admin()`DROP DATABASE ${admin()(name)} WITH (FORCE)`
       }
     })
 })
 
 describe('The pages', function () {
-  const pages = findPages()
-
   it('link to files and headings that are there', function () {
-    const broken = pages.flatMap((page) => brokenLinks(page, read(page)))
+    const broken = findPages().flatMap((page) => brokenLinks(page, read(page)))
     if (broken.length > 0) expect.fail(`\n  ${broken.join('\n  ')}\n`)
+  })
+
+  it('of databases have the same headings', function () {
+    const [sqlite, postgresql] = ['sqlite', 'postgresql'].map((name) => sectionsOf(read(`docs/backends/${name}.md`)))
+    expect(postgresql).to.deep.equal(sqlite)
+    expect(sqlite).to.include('Transactions')
   })
 
   it('name functions that exist, where the way of an event is told', function () {
@@ -147,6 +154,36 @@ function programsOf(page: string, text: string): Program[] {
   return programs
 }
 
+/** Such a program finds an empty database in `DATABASE_URL`. */
+function needsPostgres({ blocks }: Program): boolean {
+  return blocks.some(({ code }) => code.includes('process.env.DATABASE_URL'))
+}
+
+function titleOf({ page, line }: Program): string {
+  return `runs: ${page}, from line ${line}`
+}
+
+/** In a folder of its own. */
+function run(program: Program, variables: NodeJS.ProcessEnv = {}): void {
+  const folder = mkdtempSync(join(tmpdir(), 'page-'))
+  try {
+    const file = join(workshop, 'out', `${fileNameOf(program)}.js`)
+    const child = spawnSync(process.execPath, ['--enable-source-maps', file], {
+      cwd: folder,
+      env: { ...process.env, ...variables },
+      encoding: 'utf8',
+      timeout: 50_000,
+    })
+    if (child.status !== 0)
+      expect.fail(
+        `\n${program.page} does not run to its end (${child.signal ?? `exit code ${child.status}`}):\n` +
+          withPageLines(child.stderr),
+      )
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
 /** One module of those blocks, every line at the number that it has on the page, so that errors name the page's line. */
 function sourceOf(blocks: readonly Block[]): string {
   const lines: string[] = []
@@ -155,6 +192,19 @@ function sourceOf(blocks: readonly Block[]): string {
     lines.push(...code.split('\n'))
   }
   return `${lines.join('\n')}\nexport {}\n`
+}
+
+let errorsOfAll: string | undefined
+
+/** A hook: compiles them once, whichever suite comes first. */
+function compileAll(this: Mocha.Context): void {
+  this.timeout(180_000)
+  typeErrors()
+}
+
+/** Of all programs, by page and line; '' is none. */
+function typeErrors(): string {
+  return (errorsOfAll ??= compile(programs))
 }
 
 /** Compiles all programs in one run, with the options of the project. Returns errors, by page and line; '' is none. */
@@ -290,6 +340,11 @@ function has(text: string, owner: string, method: string): boolean {
     new RegExp(`\\b(?:class|interface|type|const|function)\\s+${owner}\\b`).test(text) &&
     new RegExp(`^\\s+(?:[a-z]+ +)*${method}\\??\\s*[(<:=]`, 'm').test(text)
   )
+}
+
+/** The headings of a page's sections. */
+function sectionsOf(text: string): string[] {
+  return [...proseOf(text).matchAll(/^## (.*)$/gm)].map(([, heading = '']) => heading)
 }
 
 function findPages(): string[] {

@@ -10,7 +10,7 @@ export interface DatastoreOpener {
   accepts(url: string): boolean
   /** What datastores of the same configuration have in common; undefined where each is its own (`:memory:`). */
   key(url: string): string | undefined
-  open(url: string, options: { poolTimeoutMs: number; poolSize: number }): Datastore
+  open(url: string, options: { poolTimeoutMs: number; poolSize: number | undefined }): Datastore
 }
 
 const openers: DatastoreOpener[] = []
@@ -39,7 +39,8 @@ export function sharedDatastore(env: Environment): Datastore {
     throw new ProgrammingError(`The form of ${env.variable('DRIZZLE_URL')} is not known; accepted: ${forms()}`)
   const options = {
     poolTimeoutMs: env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000),
-    poolSize: env.integer('DRIZZLE_POOL_SIZE', 10, 1),
+    // left to the URL where it isn't set
+    poolSize: env.text('DRIZZLE_POOL_SIZE') ? env.integer('DRIZZLE_POOL_SIZE', 10, 1) : undefined,
   }
   const urlKey = opener.key(url)
   const key = urlKey && JSON.stringify([urlKey, env.text('DRIZZLE_SCHEMA') ?? null, options])

@@ -124,7 +124,7 @@ const states: Record<string, Meaning> = {
   '42501': {
     make: DatabaseProgrammingError,
     says: 'The user has no permission',
-    advice: 'GRANT it; where migrations make the tables set CREATE_TABLE=no',
+    advice: 'GRANT it to the user that connects',
   },
   '42P05': {
     make: DatabaseProgrammingError,

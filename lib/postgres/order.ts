@@ -1,5 +1,5 @@
 import type { TableName } from '../drizzle/dialect.js'
-import { ProgrammingError } from '../errors.js'
+import { OperationalError, ProgrammingError } from '../errors.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { qualified } from './tables.js'
 
@@ -76,14 +76,22 @@ const drawsAtMost = 8
  *
  * Three statements on one connection, in this order, the third being the caller's for the events: each has a snapshot of
  * its own.
+ *
+ * @throws OperationalError  The server is a standby.
  */
 export async function settledUpTo(
   connection: PostgresConnection,
   table: TableName,
   sequence: EventSequence,
 ): Promise<number> {
-  const [drawn] = await connection.rows(`SELECT ${lastDrawn} FROM ${sequence.name}`, [])
-  const [last] = drawn as [number]
+  const [drawn] = await connection.rows(`SELECT ${lastDrawn}, pg_is_in_recovery() FROM ${sequence.name}`, [])
+  const [last, isStandby] = drawn as [number, boolean]
+  if (isStandby) {
+    throw new OperationalError(
+      `Notifications of ${qualified(table)} can't be read in order on a standby, which does not know who is writing: read ` +
+        'them on the primary',
+    )
+  }
   // oneself is left out: what one has drawn in this transaction one may see. All are in, also who waits for the lock
   const [below] = await connection.rows(
     `SELECT min((objid::bigint - $1::bigint + ${keys / 2} + ${keys}) % ${keys} - ${keys / 2}) FROM pg_locks ` +

@@ -1,13 +1,5 @@
-import { integer, sqliteTable, text } from 'drizzle-orm/sqlite-core'
 import { Application } from 'eventsourcing-drizzle'
 import { Dog } from './domain.js'
-
-/** The school's own table: plain Drizzle, in the same database as the events. */
-export const owners = sqliteTable('owners', {
-  id: integer().primaryKey({ autoIncrement: true }),
-  name: text().notNull(),
-  dog: text().notNull(),
-})
 
 /** What one can do at the training school: commands and queries, each in the words of the trade. */
 export class TrainingSchool extends Application {

@@ -1,35 +1,32 @@
-// The main job, step by step, on a SQLite file of its own. `make demo` runs it; DRIZZLE_URL names another database.
-import { sql } from 'drizzle-orm'
-import { eventsTable, sqlite } from 'eventsourcing-drizzle/sqlite'
+// The main job, step by step, on a SQLite file of its own. `make demo` runs it; DRIZZLE_URL names another database, a
+// SQLite file or one of PostgreSQL.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { owners, TrainingSchool } from './application.js'
+import { TrainingSchool } from './application.js'
 import { Dog } from './domain.js'
+import { openDatabase } from './tables.js'
 
 const folder = await mkdtemp(join(tmpdir(), 'training-school-'))
-const source = process.env['DRIZZLE_URL'] || join(folder, 'school.db')
-const events = eventsTable({ name: 'training_school_events' })
+const url = process.env['DRIZZLE_URL'] || join(folder, 'school.db')
 
-const datastore = sqlite(source, { schema: { owners, events } })
+const database = openDatabase(url)
+const { datastore, owners } = database
 const school = new TrainingSchool({ persistence: datastore })
 try {
   await school.ready()
   say(
-    'A training school for dogs. Its database:',
+    `A training school for dogs, on ${datastore.dialect === 'postgresql' ? 'PostgreSQL' : 'SQLite'}. Its database:`,
     process.env['DRIZZLE_URL']
-      ? '  the one of DRIZZLE_URL'
-      : `  ${source} (removed at the end; DRIZZLE_URL=sqlite:school.db keeps one)`,
+      ? '  the one of DRIZZLE_URL, where all stays'
+      : `  ${url} (removed at the end; DRIZZLE_URL=sqlite:school.db keeps one)`,
   )
 
   if (await school.repository.has(Dog.createId('Fido'))) {
     say('The demo has been shown in this database already. Take a new one, or none: make demo')
     process.exitCode = 1
   } else {
-    // In a program of yours drizzle-kit makes this table.
-    await datastore.db.run(
-      sql`CREATE TABLE IF NOT EXISTS owners (id integer PRIMARY KEY AUTOINCREMENT, name text NOT NULL, dog text NOT NULL)`,
-    )
+    await database.createOwners()
     await showDemo()
   }
 } finally {
@@ -86,14 +83,14 @@ async function showDemo(): Promise<void> {
   say(
     '',
     'Read next',
-    '  docs/examples/training-school/   this demo: domain.ts, application.ts, demo.ts',
+    '  docs/examples/training-school/   this demo: domain.ts, application.ts, tables.ts, demo.ts',
     '  docs/getting-started.md          the same, written by you',
     '  docs/how-an-event-flows.md       what happened between save and the disk',
   )
 }
 
 async function showOwners(): Promise<void> {
-  const rows = await datastore.db.select().from(owners)
+  const rows = await school.transaction((session) => database.allOwners(session))
   show(
     'owners',
     ['id', 'name', 'dog'],
@@ -101,9 +98,8 @@ async function showOwners(): Promise<void> {
   )
 }
 
-/** All events, by Drizzle from their table, as any row of the database. */
 async function showEvents(): Promise<void> {
-  const rows = await datastore.db.select().from(events)
+  const rows = await school.transaction((session) => database.allEvents(session))
   show(
     'training_school_events',
     ['notification id', 'topic', 'version', 'originator id'],

@@ -1,26 +1,73 @@
 import { expect } from 'chai'
-import { sql } from 'drizzle-orm'
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { AggregateNotFoundError, RecordConflictError } from 'eventsourcing-drizzle'
-import { sqlite } from 'eventsourcing-drizzle/sqlite'
-import { owners, TrainingSchool } from './application.js'
+import { freshSchema } from '../../../spec/support/postgres-backends.js'
+import { describePostgres, postgresUrl } from '../../../spec/support/postgres-server.js'
+import { TrainingSchool } from './application.js'
 import { Dog } from './domain.js'
+import { openDatabase, type SchoolDatabase } from './tables.js'
 
-const openDatastore = () => sqlite('sqlite::memory:', { schema: { owners } })
+describe('The training school on SQLite', function () {
+  cases(async () => ({ url: 'sqlite::memory:', drop: async () => undefined }))
 
-describe('The training school', function () {
-  let datastore: ReturnType<typeof openDatastore>
+  it('has a demo, which shows it on a file of its own', async function () {
+    const { stdout } = await demo()
+    expect(stdout).to.include('on SQLite').and.to.include('No Bob, no Rex')
+  })
+})
+
+describePostgres('The training school on PostgreSQL', () => {
+  cases(freshDatabase)
+
+  it('has a demo, which is shown in a database once', async () => {
+    const { url, drop } = await freshDatabase()
+    try {
+      const { stdout } = await demo(url)
+      expect(stdout).to.include('on PostgreSQL').and.to.include('No Bob, no Rex')
+      expect(stdout).not.to.include(url)
+      const again = await demo(url).catch(({ code, stdout }: { code: number; stdout: string }) => ({ code, stdout }))
+      expect(again).to.have.property('code', 1)
+      expect(again.stdout).to.include('already')
+    } finally {
+      await drop()
+    }
+  })
+})
+
+/** An empty database, as far as the school can see. */
+interface Place {
+  readonly url: string
+  drop(): Promise<void>
+}
+
+async function freshDatabase(): Promise<Place> {
+  const { searchPath, drop } = await freshSchema()
+  const url = new URL(postgresUrl())
+  url.searchParams.set('search_path', searchPath)
+  return { url: url.href, drop }
+}
+
+function cases(open: () => Promise<Place>): void {
+  let place: Place
+  let database: SchoolDatabase
   let school: TrainingSchool
 
   beforeEach(async function () {
-    datastore = openDatastore()
-    school = await TrainingSchool.create({ persistence: datastore })
-    await datastore.db.run(sql`CREATE TABLE owners (id integer PRIMARY KEY, name text NOT NULL, dog text NOT NULL)`)
+    place = await open()
+    database = openDatabase(place.url)
+    school = await TrainingSchool.create({ persistence: database.datastore })
+    await database.createOwners()
   })
 
   afterEach(async function () {
     await school.close()
-    await datastore.close()
+    await database.datastore.close()
+    await place.drop()
   })
+
+  const owners = () => school.transaction((session) => database.allOwners(session))
 
   it('remembers the tricks of a dog, in the order they were learned', async function () {
     await school.register('Fido')
@@ -44,27 +91,33 @@ describe('The training school', function () {
 
   it('commits an owner and a dog together', async function () {
     await school.transaction(async (session) => {
-      await session.insert(owners).values({ name: 'Ann', dog: 'Buster' })
+      await session.insert(database.owners).values({ name: 'Ann', dog: 'Buster' })
       await school.register('Buster')
     })
 
-    expect((await datastore.db.select().from(owners)).map(({ name }) => name)).to.deep.equal(['Ann'])
+    expect((await owners()).map(({ name }) => name)).to.deep.equal(['Ann'])
     expect(await school.tricks('Buster')).to.deep.equal([])
   })
 
   it('rolls an owner and a dog back together', async function () {
     const bitten = new Error('Rex bit the postman')
     const attempt = school.transaction(async (session) => {
-      await session.insert(owners).values({ name: 'Bob', dog: 'Rex' })
+      await session.insert(database.owners).values({ name: 'Bob', dog: 'Rex' })
       await school.register('Rex')
       throw bitten
     })
 
     expect(await rejection(attempt)).to.equal(bitten)
-    expect(await datastore.db.select().from(owners)).to.deep.equal([])
+    expect(await owners()).to.deep.equal([])
     expect(await school.repository.has(Dog.createId('Rex'))).to.equal(false)
   })
-})
+}
+
+/** Runs `demo.ts`, on the database of that URL if there is one. */
+function demo(url = ''): Promise<{ stdout: string }> {
+  const program = fileURLToPath(new URL('./demo.js', import.meta.url))
+  return promisify(execFile)(process.execPath, [program], { env: { ...process.env, DRIZZLE_URL: url } })
+}
 
 async function rejection(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
