@@ -106,19 +106,19 @@ describe('The package', function () {
 
   for (const [door, driver, open] of [
     ['sqlite', 'better-sqlite3', `await door.sqlite(':memory:').ready()`],
-    ['postgres', 'postgres', undefined],
+    // where nobody answers: the driver is loaded before that is known
+    ['postgres', 'postgres', `await door.postgres('postgresql://127.0.0.1:1/school').ready().catch(() => {})`],
   ] as const) {
     it(`loads no ${driver} by the door of ${door}`, function () {
       const loaded = packagesLoadedBy(`await import('eventsourcing-drizzle/${door}')`)
       expect(loaded).not.to.include(driver)
-      if (open !== undefined) expect(loaded).to.include(process.env.OTHER_DRIZZLE ?? 'drizzle-orm')
+      expect(loaded).to.include(process.env.OTHER_DRIZZLE ?? 'drizzle-orm')
     })
-    if (open !== undefined)
-      it(`loads ${driver} when a database is opened`, function () {
-        expect(
-          packagesLoadedBy(`const door = await import('eventsourcing-drizzle/${door}'); ${open}; process.exit()`),
-        ).to.include(driver)
-      })
+    it(`loads ${driver} when a database is opened`, function () {
+      expect(
+        packagesLoadedBy(`const door = await import('eventsourcing-drizzle/${door}'); ${open}; process.exit()`),
+      ).to.include(driver)
+    })
   }
 
   it('can be required from CommonJS', function () {

@@ -40,6 +40,10 @@ export interface Dialect<C extends Connection = Connection> {
   inList(column: string, placeholder: string): string
   /** That list as a parameter. */
   list(values: readonly string[]): unknown
+  /** A binary column as queries select it. */
+  selectBytes(column: string): string
+  /** What that gives, as bytes. */
+  asBytes(selected: unknown): Uint8Array
   /**
    * Whether the table, with what it needs, is there.
    *

@@ -17,7 +17,9 @@ export function selectEvents(
   originatorId: string,
   options: SelectEventsOptions,
 ): Promise<StoredEvent[]> {
-  return selectStream<Uint8Array>(connection, dialect, table, 'state', originatorId, options)
+  const column = dialect.selectBytes('state')
+  const asBytes = (selected: unknown) => dialect.asBytes(selected)
+  return selectStream(connection, dialect, table, { column, from: asBytes }, originatorId, options)
 }
 
 /** As `selectEvents`, with states as text: `asText` is the column in the dialect's SQL. */
@@ -29,25 +31,31 @@ export function selectTexts(
   originatorId: string,
   options: SelectEventsOptions,
 ): Promise<StoredText[]> {
-  return selectStream<string>(connection, dialect, table, asText, originatorId, options)
+  const asIs = (selected: unknown) => selected as string
+  return selectStream(connection, dialect, table, { column: asText, from: asIs }, originatorId, options)
 }
 
 async function selectStream<State>(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
-  state: string,
+  state: { readonly column: string; readonly from: (selected: unknown) => State },
   originatorId: string,
   { gt, lte, desc = false, limit }: SelectEventsOptions,
 ) {
   const query = new Query(dialect)
-  query.text = `SELECT originator_version, topic, ${state} FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
+  query.text = `SELECT originator_version, topic, ${state.column} FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
   if (gt != null) query.text += ` AND originator_version > ${query.parameter(gt)}`
   if (lte != null) query.text += ` AND originator_version <= ${query.parameter(lte)}`
   query.text += desc ? ' ORDER BY originator_version DESC' : ' ORDER BY originator_version'
   if (limit != null) query.text += ` LIMIT ${query.parameter(limit)}`
-  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, State][]
-  return rows.map(([originatorVersion, topic, state]) => ({ originatorId, originatorVersion, topic, state }))
+  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, unknown][]
+  return rows.map(([originatorVersion, topic, selected]) => ({
+    originatorId,
+    originatorVersion,
+    topic,
+    state: state.from(selected),
+  }))
 }
 
 /** Notifications that this connection sees, by id. */
@@ -55,24 +63,42 @@ export async function selectNotifications(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
-  { start, limit, stop, topics = [], inclusiveOfStart = true }: SelectNotificationsOptions,
+  options: SelectNotificationsOptions,
 ): Promise<Notification[]> {
+  return (await selectNotificationsAnd(connection, dialect, table, options)).notifications
+}
+
+/**
+ * As `selectNotifications`, with something that is the same for all rows.
+ *
+ * @param also  An SQL expression.
+ * @returns `found`  What it gave; undefined where there are no rows.
+ */
+export async function selectNotificationsAnd(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  { start, limit, stop, topics = [], inclusiveOfStart = true }: SelectNotificationsOptions,
+  also?: string,
+): Promise<{ readonly notifications: Notification[]; readonly found: unknown }> {
   const query = new Query(dialect)
   const first = start ?? 1
   query.text =
-    `SELECT notification_id, originator_id, originator_version, topic, state FROM ${dialect.table(table)} ` +
+    `SELECT notification_id, originator_id, originator_version, topic, ${dialect.selectBytes('state')}` +
+    `${also ? `, ${also}` : ''} FROM ${dialect.table(table)} ` +
     `WHERE notification_id ${inclusiveOfStart || start == null ? '>=' : '>'} ${query.parameter(first)}`
   if (stop != null) query.text += ` AND notification_id <= ${query.parameter(stop)}`
   if (topics.length > 0) query.text += ` AND ${dialect.inList('topic', query.parameter(dialect.list(topics)))}`
   query.text += ` ORDER BY notification_id LIMIT ${query.parameter(limit)}`
-  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, number, string, Uint8Array][]
-  return rows.map(([id, originatorId, originatorVersion, topic, state]) => ({
+  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, number, string, unknown][]
+  const notifications = rows.map(([id, originatorId, originatorVersion, topic, selected]) => ({
     id,
     originatorId,
     originatorVersion,
     topic,
-    state,
+    state: dialect.asBytes(selected),
   }))
+  return { notifications, found: (rows[0] as unknown[] | undefined)?.[5] }
 }
 
 /** The highest notification id that this connection sees, or null; with `upTo`, of those not above it. */

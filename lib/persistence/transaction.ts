@@ -200,9 +200,9 @@ export class Transaction<Session, Connection> {
   async openIn(parent: Transaction<Session, Connection>): Promise<void> {
     await parent.#turns.take()
     try {
-      parent.requireOpen()
       // known to the parent before the savepoint is there: whoever ends the parent meanwhile ends this one too
       parent.#child = this
+      parent.requireOpen()
       const unit = await parent.#unit.nest(this)
       if (this.#state !== 'opening') throw ended()
       this.opened(unit)

@@ -3,14 +3,15 @@ import type { TableName } from '../drizzle/dialect.js'
 import { OperationalError, type RecordConflictError } from '../errors.js'
 import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
-import { byteaArray, numberArray, textArray } from './arrays.js'
+import { hex, numberArray, textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState } from './errors.js'
-import { contiguousBlock, type EventSequence, registration, registrationOnce } from './order.js'
+import { contiguousBlock, type EventSequence, isTable, registration, registrationOnce } from './order.js'
 import { qualified } from './tables.js'
 
 /** Records events by one statement. */
 export class Append {
+  readonly #table: TableName
   readonly #sequence: EventSequence | null
   readonly #timeoutMs: number
   readonly #one: string
@@ -26,11 +27,12 @@ export class Append {
    * @param timeoutMs  How long an insert whose ids were never contiguous is repeated.
    */
   constructor(table: TableName, sequence: EventSequence | null, timeoutMs: number) {
+    this.#table = table
     this.#sequence = sequence
     this.#timeoutMs = timeoutMs
     const name = qualified(table)
     const into = `INSERT INTO ${name}`
-    const given = `unnest($1::text[], $2::int8[], $3::text[], $4::bytea[]) WITH ORDINALITY AS e (${columns}, place)`
+    const given = `unnest($1::text[], $2::int8[], $3::text[], $4::text[]) WITH ORDINALITY AS e (${columns}, place)`
     // one look into the index for each, whatever the planner thinks of the table's size
     const alreadyThere =
       `${given} CROSS JOIN LATERAL (SELECT FROM ${name} AS t ` +
@@ -42,11 +44,11 @@ export class Append {
     if (sequence) {
       this.#one =
         `WITH ${registration(table, sequence)} ${into} (${columns}) ` +
-        `SELECT $1::text, $2::int8, $3::text, $4::bytea FROM floor RETURNING notification_id`
+        `SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') FROM floor RETURNING notification_id`
       const isFree = `NOT EXISTS (SELECT FROM ${name} WHERE originator_id = $1::text AND originator_version = $2::int8)`
       this.#oneUnlessTaken =
         `WITH ${registrationOnce(table, sequence, isFree)} ${into} (${columns}) ` +
-        `SELECT $1::text, $2::int8, $3::text, $4::bytea FROM floor ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
+        `SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') FROM floor ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
       this.#several =
         `WITH RECURSIVE ${registration(table, sequence)}, ${contiguousBlock(sequence, size)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
@@ -59,7 +61,7 @@ export class Append {
         `${summary}, (SELECT rows FROM taken), (SELECT count(*) FROM block), array_agg(notification_id)::text FROM stored`
       this.#takeBack = `DELETE FROM ${name} WHERE notification_id = ANY ($1::int8[])`
     } else {
-      this.#one = `${into} (${columns}) VALUES ($1::text, $2::int8, $3::text, $4::bytea)`
+      this.#one = `${into} (${columns}) VALUES ($1::text, $2::int8, $3::text, decode($4::text, 'hex'))`
       this.#oneUnlessTaken = `${this.#one} ON CONFLICT (${key}) DO NOTHING RETURNING 1::int8`
       this.#several = `${into} (${columns}) SELECT ${columnsOf('e')} FROM ${given}`
       this.#severalUnlessTaken =
@@ -74,11 +76,14 @@ export class Append {
   }
 
   /**
+   * Records events, all or none.
+   *
    * In a transaction the statement does not fail on a conflict, since one that fails spoils the transaction.
    *
+   * @returns undefined  Nothing is stored: the table's name is another table's by now.
    * @throws RecordConflictError  A version is already recorded or stands twice; nothing is stored.
    */
-  async insert(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[]> {
+  async insert(connection: PostgresConnection, events: readonly StoredEvent[]): Promise<number[] | undefined> {
     const [first] = events
     if (!first) return []
     const deadline = performance.now() + this.#timeoutMs
@@ -87,6 +92,7 @@ export class Append {
         ? await this.#inTransaction(connection, events, first)
         : await this.#outside(connection, events, first)
       if (ids) return ids
+      if (!(await this.#isStillThere(connection))) return undefined
       if (performance.now() > deadline) {
         throw new OperationalError(
           `The ids for ${events.length} events could not be drawn one after the other within ${this.#timeoutMs} ms: others ` +
@@ -114,7 +120,7 @@ export class Append {
       }
       if (isOne) {
         const [row] = await connection.rows(this.#one, asParameters(event))
-        return row as [number]
+        return row as [number] | undefined
       }
       const [row] = await connection.rows(this.#several, asArrays(events))
       const [first, stored] = row as [number, number]
@@ -131,8 +137,10 @@ export class Append {
   ): Promise<number[] | undefined> {
     if (events.length === 1) {
       const [row] = await connection.rows(this.#oneUnlessTaken, asParameters(event))
-      if (!row) throw (await this.#conflict(connection, events)) ?? alreadyRecorded(event, undefined)
-      return this.#sequence ? (row as [number]) : []
+      if (row) return this.#sequence ? (row as [number]) : []
+      const conflict = await this.#conflict(connection, events)
+      if (!conflict && !(await this.#isStillThere(connection))) return undefined
+      throw conflict ?? alreadyRecorded(event, undefined)
     }
     const [row] = await connection.rows(this.#severalUnlessTaken, asArrays(events))
     const [first, stored, taken, blocks, places] = row as [number, number, number, number, string | null]
@@ -141,6 +149,12 @@ export class Append {
     // a part got in before somebody else, and may not stay
     if (places !== null) await connection.change(this.#takeBack, [places])
     throw (await this.#conflict(connection, events)) ?? alreadyRecorded(event, undefined)
+  }
+
+  async #isStillThere(connection: PostgresConnection): Promise<boolean> {
+    if (!this.#sequence) return true
+    const [row] = await connection.rows(`SELECT ${isTable(this.#table, this.#sequence)}`, [])
+    return (row as [boolean])[0]
   }
 
   /** Takes back events that were just stored in this transaction. */
@@ -179,14 +193,11 @@ const key = 'originator_id, originator_version'
 const columns = `${key}, topic, state`
 
 function columnsOf(alias: string): string {
-  return columns
-    .split(', ')
-    .map((column) => `${alias}.${column}`)
-    .join(', ')
+  return `${alias}.originator_id, ${alias}.originator_version, ${alias}.topic, decode(${alias}.state, 'hex')`
 }
 
 function asParameters({ originatorId, originatorVersion, topic, state }: StoredEvent): unknown[] {
-  return [originatorId, originatorVersion, topic, state]
+  return [originatorId, originatorVersion, topic, hex(state)]
 }
 
 /** Four arrays, so that one statement does for any number of events. */
@@ -195,7 +206,7 @@ function asArrays(events: readonly StoredEvent[]): unknown[] {
     textArray(events.map(({ originatorId }) => originatorId)),
     numberArray(events.map(({ originatorVersion }) => originatorVersion)),
     textArray(events.map(({ topic }) => topic)),
-    byteaArray(events.map(({ state }) => state)),
+    textArray(events.map(({ state }) => hex(state))),
   ]
 }
 

@@ -1,6 +1,6 @@
 /*
  * Arrays as PostgreSQL reads them from text. postgres.js writes them only once it has fetched the server's types, which
- * a client may be told not to do (`fetch_types: false`), and takes an array of bytes for one value.
+ * a client may be told not to do (`fetch_types: false`).
  *
  * See https://www.postgresql.org/docs/current/arrays.html#ARRAYS-INPUT
  */
@@ -15,11 +15,7 @@ export function numberArray(values: readonly number[]): string {
   return `{${values.join(',')}}`
 }
 
-/** As `bytea[]`. */
-export function byteaArray(values: readonly Uint8Array[]): string {
-  return `{${values.map((value) => `"\\\\x${hex(value)}"`).join(',')}}`
-}
-
-function hex({ buffer, byteOffset, byteLength }: Uint8Array): string {
+/** Bytes in hexadecimal, as PostgreSQL's `decode` takes them. */
+export function hex({ buffer, byteOffset, byteLength }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString('hex')
 }

@@ -106,9 +106,7 @@ export function postgres<Schema extends Record<string, unknown>>(
   const client = clientOf(source)
   const dialect = new PostgresDialect(poolTimeoutMs)
   const driver = new PostgresJsDriver<Schema>({
-    source: new GivenSource(client, poolTimeoutMs, loadPostgres, () => {
-      dialect.forgetSettled()
-    }),
+    source: new GivenSource(client, poolTimeoutMs, loadPostgres),
     handles: DrizzleHandles.like<Schema>(source),
     db: source,
   })
@@ -155,9 +153,6 @@ function open<Schema extends Record<string, unknown>>(
     },
     source ? [source.url, clientOptions] : [clientOptions],
     loadPostgres,
-    () => {
-      dialect.forgetSettled()
-    },
   )
   const driver = new PostgresJsDriver<Schema>({
     source: connections,

@@ -1,13 +1,13 @@
 import type { Dialect, TableName } from '../drizzle/dialect.js'
 import * as statements from '../drizzle/statements.js'
-import { DatabaseProgrammingError, ProgrammingError } from '../errors.js'
+import { DatabaseProgrammingError, OperationalError, ProgrammingError } from '../errors.js'
 import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
 import { Append } from './append.js'
 import { textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState, translate } from './errors.js'
-import { type EventSequence, inspect, literal, settledUpTo } from './order.js'
+import { era, type EventSequence, inspect, literal, type Settled, settledUpTo } from './order.js'
 import { checkedName, checkedSchema, createTableStatements, qualified, quoted } from './tables.js'
 
 /** What PostgreSQL says differently, and what one datastore has found out of its tables. */
@@ -17,20 +17,12 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   readonly #timeoutMs: number
   readonly #sequences = new Map<string, EventSequence | null>()
   readonly #appends = new Map<string, Append>()
-  /** By table of events: the highest position of which is known that nothing at or below it will appear any more. */
-  readonly #settled = new Map<string, number>()
+  /** By table of events. */
+  readonly #settled = new Map<string, Settled>()
 
   /** @param timeoutMs  How long statements of ours wait for others, where they have to. */
   constructor(timeoutMs: number) {
     this.#timeoutMs = timeoutMs
-  }
-
-  /**
-   * Forgets what is known of positions: a server that has taken over from another may not have all of the other's, and
-   * gives their numbers again. To be called when a connection was lost.
-   */
-  forgetSettled(): void {
-    this.#settled.clear()
   }
 
   table(table: TableName): string {
@@ -51,12 +43,23 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     return textArray(values)
   }
 
+  // the server's own text for bytes depends on a setting, and a client may have been told to read it in another way
+  selectBytes(column: string): string {
+    return `encode(${column}, 'hex')`
+  }
+
+  asBytes(selected: unknown): Uint8Array {
+    return Buffer.from(selected as string, 'hex')
+  }
+
   translate(this: void, error: unknown): unknown {
     return translate(error)
   }
 
   async hasTable(connection: PostgresConnection, table: TableName): Promise<boolean> {
-    return (await this.#sequence(connection, table)) !== undefined
+    const sequence = await inspect(connection, table)
+    if (sequence !== undefined) this.#sequences.set(this.table(table), sequence)
+    return sequence !== undefined
   }
 
   async createTables(connection: PostgresConnection, tables: readonly TableName[]): Promise<void> {
@@ -73,6 +76,8 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     } catch (error) {
       throw cannotCreate(error, names, tables[0]?.schema) ?? error
     }
+    // now: the first transaction to ask may see the catalogue as it was before
+    for (const table of tables) await this.hasTable(connection, table)
   }
 
   async append(
@@ -81,14 +86,13 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     events: readonly StoredEvent[],
     tracking?: { readonly table: TableName; readonly position: Tracking },
   ): Promise<number[]> {
-    const append = await this.#append(connection, table)
-    if (!tracking) return append.insert(connection, events)
+    if (!tracking) return this.#insert(connection, table, events)
     return connection.atomically(async (inside) => {
-      const ids = events.length > 0 ? await append.insert(inside, events) : []
+      const ids = await this.#insert(inside, table, events)
       const query = statements.insertTrackingQuery(this, tracking.table, tracking.position)
       if ((await inside.change(query.text, query.parameters)) > 0) return ids
       // a user's transaction goes on
-      if (connection.inTransaction) await append.takeBack(inside, ids)
+      if (connection.inTransaction) await (await this.#append(inside, table)).takeBack(inside, ids)
       throw statements.trackingConflict(tracking.position)
     })
   }
@@ -105,7 +109,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
         const asText = "convert_from(state, 'UTF8')"
         return await statements.selectTexts(connection, this, table, asText, originatorId, options)
       } catch (error) {
-        if (sqlState(error) !== notInEncoding) throw error
+        if (!noText.has(sqlState(error) ?? '')) throw error
       }
     }
     const events = await statements.selectEvents(connection, this, table, originatorId, options)
@@ -119,43 +123,83 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   ): Promise<Notification[]> {
     await requireSnapshotsOfStatements(connection)
     // before the rows: what is settled by now, they have
-    const settled = this.#settledPosition(table)
-    const rows = await statements.selectNotifications(connection, this, table, options)
-    const last = rows.at(-1)
-    if (!last) return rows
-    if (isWithoutGap(rows, options, settled)) {
-      this.#settle(connection, table, last.id)
-      return rows
+    const known = this.#settled.get(qualified(table))
+    const { notifications, found } = await this.#select(connection, table, options)
+    const last = notifications.at(-1)
+    if (!last) return notifications
+    const settled = known && known.era === found ? known.position : 0
+    if (isWithoutGap(notifications, options, settled)) {
+      this.#settle(connection, table, { position: last.id, era: found as number })
+      return notifications
     }
     const bound = await this.#bound(connection, table)
     const stop = Math.min(bound, options.stop ?? bound)
-    return statements.selectNotifications(connection, this, table, { ...options, stop })
+    return (await this.#select(connection, table, { ...options, stop })).notifications
   }
 
   async maxNotificationId(connection: PostgresConnection, table: TableName): Promise<number | null> {
     await requireSnapshotsOfStatements(connection)
-    const settled = this.#settledPosition(table)
-    const highest = await statements.maxNotificationId(connection, this, table)
-    if (highest === null || highest <= settled) return highest
+    const known = this.#settled.get(qualified(table))
+    const sequence = await this.#requireSequence(connection, table)
+    const [row] = await connection.rows(
+      `SELECT max(notification_id), ${sequence ? era(sequence) : '0'} FROM ${qualified(table)}`,
+      [],
+    )
+    const [highest, itsEra] = row as [number | null, number]
+    if (highest === null || (known?.era === itsEra && highest <= known.position)) return highest
     const bound = await this.#bound(connection, table)
     return highest <= bound ? highest : statements.maxNotificationId(connection, this, table, bound)
   }
 
-  async #bound(connection: PostgresConnection, table: TableName): Promise<number> {
+  async #insert(connection: PostgresConnection, table: TableName, events: readonly StoredEvent[]): Promise<number[]> {
+    if (events.length === 0) return []
+    for (let attempt = 1; ; attempt += 1) {
+      const append = await this.#append(connection, table)
+      try {
+        const ids = await append.insert(connection, events)
+        if (ids) return ids
+      } catch (error) {
+        // a sequence of another name now; a transaction is spoiled by the error
+        if (sqlState(error) === undefinedTable) this.#forget(table)
+        if (sqlState(error) !== undefinedTable || connection.inTransaction || attempt > 1) throw error
+      }
+      this.#forget(table)
+      if (attempt > 1) throw doesNotStay(table)
+    }
+  }
+
+  async #select(connection: PostgresConnection, table: TableName, options: SelectNotificationsOptions) {
     const sequence = await this.#requireSequence(connection, table)
-    const bound = sequence ? await settledUpTo(connection, table, sequence) : 0
-    this.#settle(connection, table, bound)
-    return bound
+    return statements.selectNotificationsAnd(connection, this, table, options, sequence ? era(sequence) : '0')
   }
 
-  #settledPosition(table: TableName): number {
-    return this.#settled.get(qualified(table)) ?? 0
+  /** The last position that may be shown; never below one that was shown before in this process. */
+  async #bound(connection: PostgresConnection, table: TableName): Promise<number> {
+    for (let attempt = 1; ; attempt += 1) {
+      const sequence = await this.#requireSequence(connection, table)
+      if (!sequence) return 0
+      const settled = await settledUpTo(connection, table, sequence)
+      if (settled) {
+        const known = this.#settled.get(qualified(table))
+        this.#settle(connection, table, settled)
+        return known?.era === settled.era ? Math.max(known.position, settled.position) : settled.position
+      }
+      this.#forget(table)
+      if (attempt > 1) throw doesNotStay(table)
+    }
   }
 
-  #settle(connection: PostgresConnection, table: TableName, position: number): void {
+  #settle(connection: PostgresConnection, table: TableName, settled: Settled): void {
+    const name = qualified(table)
+    const known = this.#settled.get(name)
     // what a transaction sees of its own may yet be rolled back, or appear to others later
-    if (connection.inTransaction || position <= this.#settledPosition(table)) return
-    this.#settled.set(qualified(table), position)
+    if (connection.inTransaction || (known?.era === settled.era && known.position >= settled.position)) return
+    this.#settled.set(name, settled)
+  }
+
+  #forget(table: TableName): void {
+    this.#sequences.delete(qualified(table))
+    this.#appends.delete(qualified(table))
   }
 
   async #append(connection: PostgresConnection, table: TableName): Promise<Append> {
@@ -168,26 +212,26 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   }
 
   async #requireSequence(connection: PostgresConnection, table: TableName): Promise<EventSequence | null> {
-    const sequence = await this.#sequence(connection, table)
-    if (sequence !== undefined) return sequence
-    throw new DatabaseProgrammingError(
-      `The table ${qualified(table)} does not exist: create it by migration, or leave that to CREATE_TABLE`,
-      { code: '42P01' },
-    )
-  }
-
-  async #sequence(connection: PostgresConnection, table: TableName): Promise<EventSequence | null | undefined> {
     const name = qualified(table)
     const known = this.#sequences.get(name)
     if (known !== undefined) return known
     const sequence = await inspect(connection, table)
-    if (sequence !== undefined) this.#sequences.set(name, sequence)
+    if (sequence === undefined) {
+      throw new DatabaseProgrammingError(
+        `The table ${name} does not exist: create it by migration, or leave that to CREATE_TABLE`,
+        { code: undefinedTable },
+      )
+    }
+    this.#sequences.set(name, sequence)
     return sequence
   }
 }
 
-/** SQLSTATE of bytes that are no text in UTF-8. */
-const notInEncoding = '22021'
+/** SQLSTATEs of bytes that are no text in UTF-8, or no text of the database's encoding. */
+const noText: ReadonlySet<string> = new Set(['22021', '22P05'])
+
+/** SQLSTATE of a table, or a sequence, that isn't there. */
+const undefinedTable = '42P01'
 
 /** The key of the lock that who creates tables holds: a number of ours, the same in every process. */
 const creatingTables = 7_313_891_206_404_519
@@ -195,16 +239,23 @@ const creatingTables = 7_313_891_206_404_519
 /** Whether the rows are all there can ever be between where the reader stands and the last of them. */
 function isWithoutGap(
   rows: readonly Notification[],
-  { start, inclusiveOfStart = true, topics }: SelectNotificationsOptions,
+  { start, inclusiveOfStart = true }: SelectNotificationsOptions,
   settled: number,
 ): boolean {
   const last = rows.at(-1)?.id ?? 0
   if (last <= settled) return true
-  if (topics && topics.length > 0) return false
   const position = start == null ? 0 : inclusiveOfStart ? start - 1 : start
   if (position > settled) return false
   const firstAbove = rows.findIndex(({ id }) => id > settled)
   return last - settled === rows.length - firstAbove
+}
+
+function doesNotStay(table: TableName): OperationalError {
+  return new OperationalError(
+    `The table ${qualified(table)} was another one each time: it is being made anew, or the search_path changes; give its ` +
+      'schema (DRIZZLE_SCHEMA)',
+    { retryable: true },
+  )
 }
 
 /** @throws ProgrammingError  All statements of the transaction see what its first one saw. */

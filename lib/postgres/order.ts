@@ -18,6 +18,8 @@ import { qualified } from './tables.js'
 export interface EventSequence {
   /** Its name as it stands in statements. */
   readonly name: string
+  /** The table's number on the server: another one of the same name has another sequence. */
+  readonly table: number
 }
 
 // keys of locks have 32 bits, so that positions are compared modulo 2^31, near to the sequence's value
@@ -29,10 +31,14 @@ const lastDrawn = 'CASE WHEN is_called THEN last_value ELSE last_value - 1 END'
 /**
  * The row that a statement has to take its ids after: registers a writer.
  *
- * A common table expression `floor (zero)` with one row, 0; whatever draws ids depends on its value.
+ * A common table expression `floor (zero)` with one row, 0; whatever draws ids depends on its value. None where the name
+ * is another table's by now.
  */
 export function registration(table: TableName, sequence: EventSequence): string {
-  return `floor AS MATERIALIZED (SELECT (${registered(table)} IS NULL)::int AS zero FROM ${sequence.name})`
+  return (
+    `floor AS MATERIALIZED (SELECT (${registered(table)} IS NULL)::int AS zero ` +
+    `FROM ${sequence.name} WHERE ${isTable(table, sequence)})`
+  )
 }
 
 /**
@@ -45,7 +51,7 @@ export function registrationOnce(table: TableName, sequence: EventSequence, cond
   return (
     `floor AS MATERIALIZED (SELECT CASE WHEN current_setting(${mark}, true) = '1' THEN 0 ` +
     `ELSE (${registered(table)} IS NULL)::int + (set_config(${mark}, '1', true) IS NULL)::int END AS zero ` +
-    `FROM ${sequence.name} WHERE ${condition})`
+    `FROM ${sequence.name} WHERE ${isTable(table, sequence)} AND ${condition})`
   )
 }
 
@@ -71,36 +77,57 @@ export function contiguousBlock(sequence: EventSequence, size: string): string {
 // measured: 0.03 to 0.14 draws more for a block of 20 to 500 beside eight others who draw
 const drawsAtMost = 8
 
+/** What is known of positions: nothing at or below this one appears any more. */
+export interface Settled {
+  readonly position: number
+  /** What it holds for. */
+  readonly era: number
+}
+
+/**
+ * The life of a sequence, as an SQL expression: another number where it was set back or made anew, or where another server
+ * has taken over, which may have to give numbers again that were given before.
+ */
+export function era(sequence: EventSequence): string {
+  return `(SELECT hashtext(pg_relation_filenode(${literal(sequence.name)}::regclass)::text || pg_postmaster_start_time()::text))`
+}
+
 /**
  * The last position below which nothing more can appear, as known at the time of the call.
  *
  * Three statements on one connection, in this order, the third being the caller's for the events: each has a snapshot of
  * its own.
  *
+ * @returns undefined  The table's name is another table's by now.
  * @throws OperationalError  The server is a standby.
  */
 export async function settledUpTo(
   connection: PostgresConnection,
   table: TableName,
   sequence: EventSequence,
-): Promise<number> {
-  const [drawn] = await connection.rows(`SELECT ${lastDrawn}, pg_is_in_recovery() FROM ${sequence.name}`, [])
-  const [last, isStandby] = drawn as [number, boolean]
+): Promise<Settled | undefined> {
+  const [drawn] = await connection.rows(
+    `SELECT ${lastDrawn}, pg_is_in_recovery(), ${era(sequence)} FROM ${sequence.name} WHERE ${isTable(table, sequence)}`,
+    [],
+  )
+  if (!drawn) return undefined
+  const [last, isStandby, itsEra] = drawn as [number, boolean, number]
   if (isStandby) {
     throw new OperationalError(
       `Notifications of ${qualified(table)} can't be read in order on a standby, which does not know who is writing: read ` +
         'them on the primary',
     )
   }
-  // oneself is left out: what one has drawn in this transaction one may see. All are in, also who waits for the lock
+  // oneself is left out: what one has drawn in this transaction one may see. All others are in, also who waits for the
+  // lock, and transactions that are prepared, which have no process
   const [below] = await connection.rows(
     `SELECT min((objid::bigint - $1::bigint + ${keys / 2} + ${keys}) % ${keys} - ${keys / 2}) FROM pg_locks ` +
       `WHERE locktype = 'advisory' AND objsubid = 2 AND classid = ${tableOid(table)} ` +
-      `AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`,
+      `AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid IS DISTINCT FROM pg_backend_pid()`,
     [last % keys],
   )
   const [difference] = below as [number | null]
-  return last + Math.min(0, difference ?? 0)
+  return { position: last + Math.min(0, difference ?? 0), era: itsEra }
 }
 
 /**
@@ -119,7 +146,7 @@ export async function inspect(
     ? "pg_get_serial_sequence(format('%I.%I', n.nspname, c.relname), 'notification_id')"
     : 'NULL::text'
   const [row] = await connection.rows(
-    `SELECT s.name, q.seqcache, q.seqincrement, q.seqcycle, EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid ` +
+    `SELECT c.oid::int8, s.name, q.seqcache, q.seqincrement, q.seqcycle, EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid ` +
       `AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = $2 ` +
       `AND i.indnatts = $2 AND (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) ` +
       `AND a.attname::text = ANY ($3::text[])) = $2) ` +
@@ -130,7 +157,14 @@ export async function inspect(
       : [qualified(table), 2, '{originator_id,originator_version}'],
   )
   if (!row) return undefined
-  const [name, cache, increment, cycles, isUnique] = row as [string | null, number, number, boolean, boolean]
+  const [oid, name, cache, increment, cycles, isUnique] = row as [
+    number,
+    string | null,
+    number,
+    number,
+    boolean,
+    boolean,
+  ]
   const shown = `The table ${qualified(table)}`
   if (!isUnique) {
     const columns = table.kind === 'tracking' ? 'application_name' : 'originator_id, originator_version'
@@ -148,7 +182,7 @@ export async function inspect(
         `ALTER SEQUENCE ${name} CACHE 1 INCREMENT 1 NO CYCLE`,
     )
   }
-  return { name }
+  return { name, table: oid }
 }
 
 /** Text in SQL. */
@@ -158,6 +192,11 @@ export function literal(text: string): string {
 
 function registered(table: TableName): string {
   return `pg_advisory_xact_lock_shared(${tableOid(table)}::int4, ((${lastDrawn}) & ${keys - 1})::int4)`
+}
+
+/** Whether the table's name still is that of the table that the sequence belongs to, as an SQL expression. */
+export function isTable(table: TableName, sequence: EventSequence): string {
+  return `${tableOid(table)} = ${sequence.table}::oid`
 }
 
 function tableOid(table: TableName): string {

@@ -10,7 +10,7 @@ import {
   relationalSchema,
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
-import { NotSupportedError } from '../errors.js'
+import { EventSourcingError, NotSupportedError } from '../errors.js'
 import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
@@ -181,7 +181,13 @@ class CheckedSession extends PostgresJsSession<never, Record<string, unknown>, R
       Object.defineProperty(prepared, method, {
         value: async (...args: unknown[]) => {
           this.check(sql)
-          return run(...args)
+          try {
+            return await run(...args)
+          } catch (error) {
+            // ours comes as it is: a transaction that has ended, a pool that is exhausted
+            const { cause } = error as { readonly cause?: unknown }
+            throw cause instanceof EventSourcingError ? cause : error
+          }
         },
       })
     }

@@ -17,10 +17,6 @@ export function refuseTransactionControl(sql: string): void {
   }
 }
 
-// what may hold a semicolon that ends no statement; an opening one without an end reaches to the end of the text
-const passedOver =
-  /'(?:[^']|'')*(?:'|$)|"(?:[^"]|"")*(?:"|$)|--[^\n]*|\$([A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$[\s\S]*?(?:\$\1\$|$)|\/\*/y
-
 /** The first words of each statement of a text. */
 function* beginnings(sql: string): Generator<string> {
   // most have one statement, without anything before it
@@ -28,32 +24,24 @@ function* beginnings(sql: string): Generator<string> {
     yield firstWords(sql, 0)
     return
   }
-  let isAtBeginning = true
+  let [first, previous] = ['', '']
+  /** How deep in the body of a function: BEGIN ATOMIC … END, with statements and CASE … END in it. */
+  let depth = 0
   for (let at = 0; at < sql.length;) {
     const char = sql.charAt(at)
-    if (/[\s;]/.test(char)) {
-      if (char === ';') isAtBeginning = true
+    const passed = endOfComment(sql, at) ?? (/\s/.test(char) ? at + 1 : undefined)
+    if (passed !== undefined) at = passed
+    else if (char === ';') {
+      if (depth === 0) first = previous = ''
       at += 1
-      continue
-    }
-    const isEscaped = /[eE]/.test(char) && sql.charAt(at + 1) === "'" && !/\w/.test(sql.charAt(at - 1))
-    if (isEscaped) {
-      at = endOfEscapedString(sql, at + 2)
-      isAtBeginning = false
-      continue
-    }
-    passedOver.lastIndex = at
-    const passed = passedOver.exec(sql)?.[0]
-    if (passed === '/*') at = endOfComment(sql, at + 2)
-    else if (passed !== undefined) {
-      at += passed.length
-      if (!passed.startsWith('--')) isAtBeginning = false
     } else {
-      const word = /\w+/y
-      word.lastIndex = at
-      if (isAtBeginning) yield firstWords(sql, at)
-      isAtBeginning = false
-      at += word.exec(sql)?.[0].length ?? 1
+      const word = wordAt(sql, at).toLowerCase()
+      if (first === '' && word) yield firstWords(sql, at)
+      if (depth > 0) depth += word === 'case' ? 1 : word === 'end' ? -1 : 0
+      else if (first === 'create' && previous === 'begin' && word === 'atomic') depth = 1
+      first ||= word || char
+      previous = word
+      at = endOfQuoted(sql, at) ?? at + (word.length || 1)
     }
   }
 }
@@ -64,20 +52,48 @@ function firstWords(sql: string, at: number): string {
   return words.exec(sql)?.[0].trim() ?? ''
 }
 
-function endOfEscapedString(sql: string, at: number): number {
-  const end = /(?:[^'\\]|''|\\[\s\S])*(?:'|$)/y
-  end.lastIndex = at
-  return at + (end.exec(sql)?.[0].length ?? 1)
+/** A name or keyword, in which a dollar begins nothing; or a number. */
+function wordAt(sql: string, at: number): string {
+  const word = /[\w\u0080-\uffff][\w$\u0080-\uffff]*/y
+  word.lastIndex = at
+  return word.exec(sql)?.[0] ?? ''
 }
 
-/** Comments are nested here. */
-function endOfComment(sql: string, at: number): number {
-  for (let depth = 1; at < sql.length; at += 1) {
-    if (sql.startsWith('/*', at)) depth += 1
-    else if (sql.startsWith('*/', at)) depth -= 1
-    else continue
-    at += 1
-    if (depth === 0) return at + 1
+/** Where a text in quotes or dollars that begins there ends, which may hold semicolons; without an end, all is in it. */
+function endOfQuoted(sql: string, at: number): number | undefined {
+  const char = sql.charAt(at)
+  // a doubled quote is the end of one text and the beginning of the next
+  if (char === "'" || char === '"') return endAfter(sql, char, at + 1)
+  if (/e/i.test(char) && sql.charAt(at + 1) === "'") {
+    const special = /['\\]/g
+    special.lastIndex = at + 2
+    for (let found = special.exec(sql); found; found = special.exec(sql)) {
+      if (found[0] === "'") return special.lastIndex
+      special.lastIndex += 1
+    }
+    return sql.length
   }
-  return at
+  const dollars = /\$(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$/y
+  dollars.lastIndex = at
+  const tag = dollars.exec(sql)?.[0]
+  return tag === undefined ? undefined : endAfter(sql, tag, at + tag.length)
+}
+
+/** Where a comment that begins there ends. Those of more than a line are nested. */
+function endOfComment(sql: string, at: number): number | undefined {
+  if (sql.startsWith('--', at)) return endAfter(sql, '\n', at)
+  if (!sql.startsWith('/*', at)) return undefined
+  const marks = /\/\*|\*\//g
+  marks.lastIndex = at
+  let depth = 0
+  for (let found = marks.exec(sql); found; found = marks.exec(sql)) {
+    depth += found[0] === '/*' ? 1 : -1
+    if (depth === 0) return marks.lastIndex
+  }
+  return sql.length
+}
+
+function endAfter(sql: string, end: string, from: number): number {
+  const found = sql.indexOf(end, from)
+  return found < 0 ? sql.length : found + end.length
 }

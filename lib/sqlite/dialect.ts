@@ -19,6 +19,8 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
   placeholder: () => '?',
   inList: (column, placeholder) => `${column} IN (SELECT value FROM json_each(${placeholder}))`,
   list: (values) => JSON.stringify(values),
+  selectBytes: (column) => column,
+  asBytes: (selected) => selected as Uint8Array,
   translate,
 
   hasTable(connection, { kind, name }) {

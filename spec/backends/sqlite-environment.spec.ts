@@ -100,8 +100,6 @@ describe('An application on SQLite by its environment', () => {
     ['a scheme that is not known', { DRIZZLE_URL: 'mysql://u:secret@h/db' }, ProgrammingError, /sqlite:school\.db/],
     ['a file name alone', { DRIZZLE_URL: 'secret.db' }, ProgrammingError, /sqlite:school\.db/],
     ['a host', { DRIZZLE_URL: 'sqlite://secret/db' }, ProgrammingError, /sqlite:school\.db/],
-    ['PostgreSQL', { DRIZZLE_URL: 'postgresql://u:secret@h/db' }, NotSupportedError, /PostgreSQL/],
-    ['PostgreSQL as SQLAlchemy', { DRIZZLE_URL: 'postgresql+psycopg2://u:secret@/db' }, NotSupportedError, /Postgre/],
     ['a schema', { DRIZZLE_URL: 'sqlite::memory:', DRIZZLE_SCHEMA: 'es' }, NotSupportedError, /DRIZZLE_SCHEMA/],
     ['a pool of none', { DRIZZLE_URL: 'sqlite::memory:', DRIZZLE_POOL_SIZE: '0' }, ProgrammingError, /POOL_SIZE/],
     [

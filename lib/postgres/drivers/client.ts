@@ -55,8 +55,15 @@ export interface PostgresParsedOptions {
   readonly max_lifetime?: number | (() => number) | null
   readonly transform: { readonly value: { readonly from?: unknown }; readonly row: { readonly from?: unknown } }
   readonly socket?: ((options: PostgresParsedOptions) => unknown) | undefined
-  readonly onclose?: ((id: number) => void) | undefined
-  readonly shared: object
+  onclose?: ((id: number) => void) | undefined
+  readonly ssl?: unknown
+  readonly pass?: unknown
+  readonly password?: unknown
+  /** By the number of a type. */
+  readonly parsers: Record<string, unknown>
+  readonly serializers: Record<string, unknown>
+  readonly fetch_types: boolean
+  readonly shared: { readonly typeArrayMap: Record<string, number> }
 }
 
 /** The package `postgres`, and Drizzle's way to set its clients up. */

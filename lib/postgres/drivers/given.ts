@@ -2,48 +2,48 @@ import { markDriverError } from '../../drizzle/driver-errors.js'
 import { InterfaceError, OperationalError } from '../../errors.js'
 import { isConnectionLost, sqlState } from '../errors.js'
 import type { PostgresClient, PostgresPackage, PostgresResult, PostgresTransactionSql } from './client.js'
-import { type Channel, type How, Line, startedAs } from './line.js'
+import { type How, Line, startedAs } from './line.js'
 import { Link } from './link.js'
-import { type Begun, commitLost, type Source } from './source.js'
+import { type Begun, commitLost, Lease, type OutsideChannel, type Source } from './source.js'
 
 /** The client of a user's own database: its pool, its options, and never closed by us. */
 export class GivenSource implements Source {
   readonly #client: PostgresClient
   readonly #timeoutMs: number
   readonly #load: () => Promise<PostgresPackage>
+  readonly #closings: Closings
   readonly #open = new Set<Promise<unknown>>()
   #closed = false
 
-  /** @param onLost  Told when a connection was found to be gone. */
-  constructor(
-    client: PostgresClient,
-    timeoutMs: number,
-    load: () => Promise<PostgresPackage>,
-    private readonly onLost: () => void,
-  ) {
+  constructor(client: PostgresClient, timeoutMs: number, load: () => Promise<PostgresPackage>) {
     this.#client = client
     this.#timeoutMs = timeoutMs
     this.#load = load
+    this.#closings = Closings.of(client)
   }
 
   async open(): Promise<void> {
     await this.outside((channel) => channel.send('SELECT 1', [], { prepare: false, values: true }))
   }
 
-  async outside<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
+  async outside<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
     this.#requireOpen()
     return work(this.#channel)
   }
 
-  async apart<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
+  async apart<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
     this.#requireOpen()
     if (this.#open.size === 0) return work(this.#channel)
     // its connections may all be transactions': one more, opened as the client opens its own
-    const link = await Link.open(await this.#load(), [this.#client.options], this.#timeoutMs, () => undefined)
+    const { options } = this.#client
+    const link = await Link.open(await this.#load(), [options], this.#timeoutMs, () => undefined)
     try {
-      return await work(link)
+      return await work({
+        send: (sql, parameters, how) => link.send(sql, parameters, how),
+        begin: () => this.begin(''),
+      })
     } finally {
-      void link.end()
+      await link.end()
     }
   }
 
@@ -63,14 +63,13 @@ export class GivenSource implements Source {
           clearTimeout(timer)
           // too late: nobody is there any more, and postgres.js rolls back
           if (!isWaiting) throw new Undone()
-          const transaction = new GivenTransaction(sql, () => ended)
+          const transaction = new GivenTransaction({ sql, ended: () => ended, closings: this.#closings })
           resolve(transaction)
           return transaction.suspended
         })
         .catch((error: unknown) => {
           clearTimeout(timer)
           const failure = markDriverError(error)
-          if (isConnectionLost(error)) this.onLost()
           reject(failure) // where it could not begin
           throw failure
         })
@@ -105,8 +104,10 @@ export class GivenSource implements Source {
     }
   }
 
-  readonly #channel: Channel = {
-    send: (text, parameters, how) => {
+  readonly #channel: OutsideChannel = {
+    begin: () => this.begin(''),
+    send: async (text, parameters, how) => {
+      if (this.#closings.underWay) await this.#closings.underWay
       const query = this.#client.unsafe(text, parameters, how)
       return new Promise<PostgresResult>((resolve, reject) => {
         const timer = setTimeout(
@@ -126,7 +127,6 @@ export class GivenSource implements Source {
           },
           (error: unknown) => {
             clearTimeout(timer)
-            if (isConnectionLost(error)) this.onLost()
             reject(markDriverError(error))
           },
         )
@@ -137,6 +137,15 @@ export class GivenSource implements Source {
   #requireOpen(): void {
     if (this.#closed) throw new InterfaceError('The datastore is closed')
   }
+}
+
+interface GivenTransactionParts {
+  readonly sql: PostgresTransactionSql
+  /** Settled when postgres.js has come to the end of it. */
+  readonly ended: () => Promise<unknown>
+  readonly closings: Closings
+  /** Of a savepoint. */
+  readonly parent?: GivenTransaction
 }
 
 /**
@@ -150,92 +159,147 @@ export class GivenSource implements Source {
 class GivenTransaction implements Begun {
   /** What postgres.js waits for. */
   readonly suspended: Promise<void>
-  readonly #sql: PostgresTransactionSql
-  readonly #ended: () => Promise<unknown>
-  readonly #savepoint: { readonly parent: GivenTransaction; readonly name: string } | undefined
+  readonly #parts: GivenTransactionParts
   readonly #line: Line
-  /** postgres.js names savepoints s0, s1, … over all of a transaction. */
+  readonly #lease: Lease
+  /** postgres.js names savepoints s0, s1, … over all of a transaction; ours, where this is one. */
   readonly #names: { next: number }
+  readonly #name: string
   #finish!: () => void
   #undo!: (why: Undone) => void
-  #isOver = false
   /** The statement that failed first, after which the server does nothing until a rollback. */
   #failure: { readonly error: unknown } | undefined
 
-  /** @param ended  Settled when postgres.js has come to the end of it. */
-  constructor(
-    sql: PostgresTransactionSql,
-    ended: () => Promise<unknown>,
-    savepoint?: { readonly parent: GivenTransaction; readonly name: string },
-  ) {
-    this.#sql = sql
-    this.#ended = ended
-    this.#savepoint = savepoint
-    this.#line = savepoint ? savepoint.parent.#line : new Line()
-    this.#names = savepoint ? savepoint.parent.#names : { next: 0 }
+  constructor(parts: GivenTransactionParts, name = '') {
+    const { ended, parent } = parts
+    this.#parts = parts
+    this.#name = name
+    this.#line = parent ? parent.#line : new Line()
+    this.#lease = new Lease(parent ? parent.#lease : undefined)
+    this.#names = parent ? parent.#names : { next: 0 }
     this.suspended = new Promise((resolve, reject) => {
       this.#finish = resolve
       this.#undo = reject
     })
     // postgres.js stops waiting for its callback when the connection closes
-    if (!savepoint) {
+    if (!parent) {
       ended().catch((error: unknown) => {
-        if (!this.#isOver || isConnectionLost(error)) this.#line.lose(error)
+        if (!this.#lease.isOver || isConnectionLost(error)) this.#line.lose(error)
       })
     }
   }
 
   async send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
-    try {
-      return await this.#line.send(this.#sql, sql, parameters, how)
-    } catch (error) {
-      if (sqlState(error)) this.#failure ??= { error }
-      throw error
-    }
+    this.#lease.require()
+    return this.#send(sql, parameters, how)
   }
 
-  savepoint(): Promise<Begun> {
-    const nested = new Promise<Begun>((resolve, reject) => {
-      this.#line.requireAlive()
-      const name = `s${this.#names.next++}`
-      const ended: Promise<unknown> = this.#sql.savepoint((sql) => {
-        const transaction = new GivenTransaction(sql, () => ended, { parent: this, name })
-        resolve(transaction)
-        return transaction.suspended
-      })
-      ended.catch(reject)
-    })
-    return this.#line.settled(nested)
+  async savepoint(): Promise<Begun> {
+    this.#lease.require()
+    const { closings, sql } = this.#parts
+    if (closings.underWay) await closings.underWay
+    return this.#line.turn(
+      () =>
+        new Promise<Begun>((resolve, reject) => {
+          const name = `s${this.#names.next++}`
+          const ended: Promise<unknown> = sql.savepoint((inside) => {
+            const transaction = new GivenTransaction({ sql: inside, ended: () => ended, closings, parent: this }, name)
+            resolve(transaction)
+            return transaction.suspended
+          })
+          ended.catch(reject)
+        }),
+    )
   }
 
   async commit(): Promise<void> {
+    const { parent, closings } = this.#parts
+    this.#lease.require()
+    this.#lease.end()
+    if (closings.underWay) await closings.underWay
     this.#line.requireAlive()
     try {
-      // a savepoint that postgres.js comes to the end of is left there by it
-      if (this.#savepoint) await this.#release(this.#savepoint.name)
-      this.#isOver = true
-      this.#finish()
-      await this.#line.settled(this.#ended())
+      // postgres.js leaves a savepoint that it has come to the end of
+      if (parent) await this.#release(this)
+      await this.#end(this.#finish)
     } catch (error) {
-      if (!this.#savepoint && this.#line.isLost) throw commitLost(error)
+      if (parent) this.#lease.renew()
+      else if (this.#line.isLost) throw commitLost(error)
       throw this.#failure && sqlState(error) === '25P02' ? this.#failure.error : error
     }
   }
 
   async rollback(): Promise<void> {
-    if (this.#isOver || this.#line.isLost) return
-    this.#isOver = true
-    this.#undo(new Undone())
+    const { parent, closings } = this.#parts
+    if (this.#lease.isOver) return
+    this.#lease.end()
+    if (closings.underWay) await closings.underWay
     try {
-      await this.#line.settled(this.#ended())
+      await this.#end(() => {
+        this.#undo(new Undone())
+      }).catch((error: unknown) => {
+        if (!(error instanceof Undone)) throw error
+      })
+      if (parent) await this.#release(parent)
     } catch (error) {
-      if (!(error instanceof Undone)) throw error
+      // the server has rolled back what it has lost the connection of
+      if (!this.#line.isLost) throw error
     }
-    if (this.#savepoint) await this.#savepoint.parent.#release(this.#savepoint.name)
   }
 
-  #release(name: string): Promise<unknown> {
-    return this.send(`RELEASE SAVEPOINT ${name}`, [], { prepare: false, values: false })
+  /** Lets postgres.js go on, once statements that nobody waited for are answered. */
+  #end(goOn: () => void): Promise<void> {
+    return this.#line.turn(async () => {
+      goOn()
+      await this.#parts.ended()
+    })
+  }
+
+  /** @param by  The savepoint itself, or what it is in. */
+  async #release(by: GivenTransaction): Promise<void> {
+    await by.#send(`RELEASE SAVEPOINT ${this.#name}`, [], { prepare: false, values: false })
+  }
+
+  async #send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    const { closings } = this.#parts
+    if (closings.underWay) await closings.underWay
+    try {
+      return await this.#line.send(this.#parts.sql, sql, parameters, how)
+    } catch (error) {
+      if (sqlState(error)) this.#failure ??= { error }
+      throw error
+    }
+  }
+}
+
+/**
+ * Knows when a client's connections close.
+ *
+ * Between the closing and our hearing of it by a rejected promise, a statement would be written to a socket that is gone,
+ * which ends the process. So for that moment transactions wait: any of them may be the one.
+ */
+class Closings {
+  underWay: Promise<void> | undefined
+  static readonly #all = new WeakMap<PostgresClient, Closings>()
+
+  static of(client: PostgresClient): Closings {
+    let closings = Closings.#all.get(client)
+    if (!closings) Closings.#all.set(client, (closings = new Closings(client)))
+    return closings
+  }
+
+  private constructor({ options }: PostgresClient) {
+    const told = options.onclose
+    // read by the client at each closing
+    options.onclose = (id) => {
+      this.underWay ??= new Promise((resolve) => {
+        setImmediate(() => {
+          this.underWay = undefined
+          resolve()
+        })
+      })
+      told?.(id)
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import { markDriverError } from '../../drizzle/driver-errors.js'
-import { OperationalError } from '../../errors.js'
+import { NotSupportedError, OperationalError } from '../../errors.js'
 import { driverCode, isConnectionLost } from '../errors.js'
 import type { PostgresQuery, PostgresResult, PostgresSql } from './client.js'
 
@@ -20,12 +20,16 @@ export interface Channel {
  * One connection, as long as it lives: what is sent on it afterwards is refused, what is under way then is rejected.
  *
  * postgres.js would write to the dead socket, which ends the process, or send it on another connection, which is nobody's
- * transaction; and what it had in its queues would never be settled.
+ * transaction; and what it had in its queues would never be settled. It gets one statement after the other: one that it
+ * refuses by itself, for a parameter that is undefined, would else reject the one that runs, and lose count of the answers.
  *
  * @see https://github.com/porsager/postgres/issues/1216
  */
 export class Line {
   #lost: OperationalError | undefined
+  #isBusy = false
+  readonly #waiting: (() => void)[] = []
+  /** What to tell those who wait for something, if the connection dies. */
   readonly #underWay = new Set<(error: unknown) => void>()
   readonly #onLost: () => void
 
@@ -60,13 +64,33 @@ export class Line {
     throw new OperationalError(message, { cause, code, retryable })
   }
 
-  async send(sql: PostgresSql, text: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
-    this.requireAlive()
-    return this.settled(startedAs(sql.unsafe(text, parameters, how), how))
+  /** Sends a statement, after those that were sent before it have been answered. */
+  send(sql: PostgresSql, text: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    return this.turn(async () => {
+      const result = await startedAs(sql.unsafe(text, parameters, how), how)
+      if (Array.isArray(result)) return result
+      // the connection waits for data now, and for nothing else
+      this.lose()
+      throw new NotSupportedError('COPY is not for a connection that others use too: use a client of your own for it')
+    })
   }
 
-  /** As the promise, but rejected too when the connection is lost: the driver may never settle it then. */
-  settled<T>(promise: Promise<T>): Promise<T> {
+  /** Does what sends something, in turn; rejected when the connection is lost: the driver may never settle it then. */
+  async turn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isBusy) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else this.#isBusy = true
+    try {
+      this.requireAlive()
+      return await this.#settled(work())
+    } finally {
+      // handed over: nobody comes between
+      const next = this.#waiting.shift()
+      if (next) next()
+      else this.#isBusy = false
+    }
+  }
+
+  #settled<T>(promise: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#underWay.add(reject)
       promise.then(

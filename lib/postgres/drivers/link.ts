@@ -1,7 +1,9 @@
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { createSecureContext } from 'node:tls'
 import { markDriverError } from '../../drizzle/driver-errors.js'
-import { OperationalError } from '../../errors.js'
+import { OperationalError, ProgrammingError } from '../../errors.js'
+import { addArrayTypes, arrayTypes } from './array-types.js'
 import type { PostgresClient, PostgresPackage, PostgresParsedOptions, PostgresResult } from './client.js'
 import { type Channel, type How, Line } from './line.js'
 
@@ -25,20 +27,28 @@ export class Link implements Channel {
   #isOpen = false
   #failed: (error: unknown) => void = () => undefined
 
-  private constructor({ postgres, prepare }: PostgresPackage, given: ClientOptions, onLost: (link: Link) => void) {
+  private constructor(
+    { postgres, prepare }: PostgresPackage,
+    given: ClientOptions,
+    password: unknown,
+    onLost: (link: Link) => void,
+  ) {
     this.#line = new Line(() => {
       this.#socket?.destroy()
       onLost(this)
     })
-    const options = given[given.length - 1] as Partial<PostgresParsedOptions>
+    const options = optionsIn(given)
     const userSocket = options.socket
     const own = {
       ...options,
+      ...(password !== undefined && { password, pass: password }),
       max: 1,
       // the pool's affair
       idle_timeout: 0,
       max_lifetime: 0,
       connect_timeout: 0,
+      // asked for by us, where somebody waits for the answer
+      fetch_types: false,
       socket: (parsed: PostgresParsedOptions) => this.#connect(parsed, userSocket),
       onclose: () => {
         this.#line.lose()
@@ -53,7 +63,8 @@ export class Link implements Channel {
    *
    * @param timeoutMs  Until the server has to have answered.
    * @param onLost  Called once, when the connection has died or was dropped.
-   * @throws OperationalError  No answer in that time. @throws  What the driver or the server says, marked as the driver's.
+   * @throws OperationalError  No answer in that time. @throws  What the driver or the server says, marked as the driver's;
+   *   what the user's own functions throw.
    */
   static async open(
     postgres: PostgresPackage,
@@ -61,21 +72,35 @@ export class Link implements Channel {
     timeoutMs: number,
     onLost: (link: Link) => void,
   ): Promise<Link> {
-    const link = new Link(postgres, options, onLost)
-    let timer: NodeJS.Timeout | undefined
+    const { password, pass, ssl, fetch_types } = optionsIn(options)
+    requireUsable(ssl)
+    let link: Link | undefined
+    let expire: () => void = () => undefined
+    const timer = setTimeout(() => {
+      expire()
+    }, timeoutMs)
     try {
       await new Promise<unknown>((resolve, reject) => {
-        link.#failed = reject
-        timer = setTimeout(() => {
+        let isLate = false
+        expire = () => {
+          isLate = true
           reject(noAnswer(timeoutMs))
-        }, timeoutMs)
-        // the first statement is what makes the client connect
-        link.send('SELECT 1', [], { prepare: false, values: true }).then(resolve, reject)
+        }
+        const connecting = async () => {
+          // asked here: what it throws inside of postgres.js ends the process
+          const text: unknown = await asked(password ?? pass)
+          if (isLate) return
+          link = new Link(postgres, options, text, onLost)
+          link.#failed = reject
+          await link.#greet(fetch_types ?? true)
+        }
+        connecting().then(resolve, reject)
       })
+      if (!link) throw noAnswer(timeoutMs)
       link.#isOpen = true
       return link
     } catch (error) {
-      link.drop()
+      link?.drop()
       throw error
     } finally {
       clearTimeout(timer)
@@ -115,6 +140,13 @@ export class Link implements Channel {
     if (this.isLost) return
     await this.#client.end({ timeout: 1 }).catch(() => undefined)
     this.drop()
+  }
+
+  /** The first statement is what makes the client connect. */
+  async #greet(fetchTypes: boolean): Promise<void> {
+    const plainly = (sql: string) => this.send(sql, [], { prepare: false, values: true })
+    if (fetchTypes) addArrayTypes(this.#client.options, await plainly(arrayTypes))
+    else await plainly('SELECT 1')
   }
 
   /** Gives the client its socket: connected to the first of its hosts that takes it, and only once. */
@@ -175,6 +207,26 @@ function connected(socket: Socket, known: (socket: Socket) => void): Promise<Soc
       resolve(socket)
     })
   })
+}
+
+function optionsIn(given: ClientOptions): Partial<PostgresParsedOptions> {
+  return given[given.length - 1] as Partial<PostgresParsedOptions>
+}
+
+async function asked(password: unknown): Promise<unknown> {
+  return typeof password === 'function' ? (password as () => unknown)() : password
+}
+
+/** @throws ProgrammingError  Certificates or keys that can't be; inside of postgres.js they end the process. */
+function requireUsable(ssl: unknown): void {
+  if (typeof ssl !== 'object' || ssl === null) return
+  try {
+    createSecureContext(ssl)
+  } catch (error) {
+    throw new ProgrammingError('The option ssl has a certificate or key that cannot be used, see cause', {
+      cause: error,
+    })
+  }
 }
 
 function noAnswer(timeoutMs: number): OperationalError {

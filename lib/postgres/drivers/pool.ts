@@ -32,6 +32,9 @@ export class Pool {
   readonly #waiting: Waiter[] = []
   /** Connections that there are, or that are being opened. */
   #count = 0
+  readonly #links = new Set<Link>()
+  /** Whether a `close` has waited in vain. */
+  #hasWaited = false
   #closed = false
   #drained: (() => void) | undefined
 
@@ -81,7 +84,11 @@ export class Pool {
     this.#idle.push({ link, timer })
   }
 
-  /** Refuses everybody from now on, and resolves once all connections are given back and closed. */
+  /**
+   * Refuses everybody from now on, and resolves once all connections are given back and closed.
+   *
+   * @throws OperationalError  Some were not within the timeout. Called again, it waits again, and then breaks them off.
+   */
   async close(): Promise<void> {
     this.#closed = true
     for (const { reject, timer } of this.#waiting.splice(0)) {
@@ -95,6 +102,12 @@ export class Pool {
       const timer = setTimeout(
         () => {
           this.#drained = undefined
+          if (this.#hasWaited) {
+            for (const link of this.#links) link.drop()
+            resolve()
+            return
+          }
+          this.#hasWaited = true
           reject(
             new OperationalError(`Waited ${timeoutMs} ms for ${this.#count} connections that are still in use`, {
               retryable: true,
@@ -132,7 +145,11 @@ export class Pool {
     }
     const leftMs = Math.max(1, Math.min(deadline - performance.now(), this.#options.connectTimeoutMs))
     try {
-      const link = await this.#open(Math.min(Math.ceil(leftMs), longestTimer), left)
+      const link = await this.#open(Math.min(Math.ceil(leftMs), longestTimer), (lost) => {
+        this.#links.delete(lost)
+        left()
+      })
+      this.#links.add(link)
       const lifetimeMs = this.#options.lifetimeMs()
       if (lifetimeMs > 0) this.#dieAt.set(link, link.since + lifetimeMs)
       if (!this.#closed) return link

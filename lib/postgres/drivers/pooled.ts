@@ -1,105 +1,125 @@
 import { OperationalError } from '../../errors.js'
 import { sqlState } from '../errors.js'
 import type { PostgresPackage, PostgresResult } from './client.js'
-import type { Channel, How } from './line.js'
+import type { How } from './line.js'
 import { type ClientOptions, Link } from './link.js'
 import { Pool, type PoolOptions } from './pool.js'
-import { type Begun, commitLost, type Source } from './source.js'
+import { type Begun, commitLost, Lease, type OutsideChannel, type Source } from './source.js'
 
 /** Connections of ours: each a user's own until it is given back, transactions begun and ended by statements of ours. */
 export class PooledSource implements Source {
   readonly #options: PoolOptions
   readonly #pool: Pool
-  readonly #clientOptions: ClientOptions
-  readonly #load: () => Promise<PostgresPackage>
+  readonly #open: (timeoutMs: number, onLost: (link: Link) => void) => Promise<Link>
+  /** Connections beside the pool's, until they are closed. */
+  readonly #beside = new Set<Promise<void>>()
 
-  /** @param onLost  Told when a connection is gone, for whatever reason. */
-  constructor(
-    options: PoolOptions,
-    clientOptions: ClientOptions,
-    load: () => Promise<PostgresPackage>,
-    onLost: () => void,
-  ) {
+  constructor(options: PoolOptions, clientOptions: ClientOptions, load: () => Promise<PostgresPackage>) {
     this.#options = options
-    this.#clientOptions = clientOptions
-    this.#load = load
-    this.#pool = new Pool(options, (timeoutMs, onLinkLost) =>
-      this.#link(timeoutMs, (link) => {
-        onLost()
-        onLinkLost(link)
-      }),
-    )
+    this.#open = async (timeoutMs, onLost) => Link.open(await load(), clientOptions, timeoutMs, onLost)
+    this.#pool = new Pool(options, this.#open)
   }
 
   open(): Promise<void> {
     return this.outside(() => Promise.resolve())
   }
 
-  async outside<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
+  async outside<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
     const taken = this.#pool.acquire()
     const link = taken instanceof Promise ? await taken : taken
     try {
-      return await work(link)
+      return await work(this.#outsideOn(link))
     } finally {
       this.#pool.release(link)
     }
   }
 
-  async apart<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
+  async apart<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
     const free = await this.#pool.acquireNow()
-    const link = free ?? (await this.#link(Math.min(this.#options.timeoutMs, this.#options.connectTimeoutMs)))
-    try {
-      return await work(link)
-    } finally {
-      if (free) this.#pool.release(link)
-      else void link.end()
+    if (free) {
+      try {
+        return await work(this.#outsideOn(free))
+      } finally {
+        this.#pool.release(free)
+      }
     }
+    const { timeoutMs, connectTimeoutMs } = this.#options
+    const link = await this.#open(Math.min(timeoutMs, connectTimeoutMs), () => undefined)
+    const working = work(this.#outsideOn(link)).finally(() => link.end())
+    const ended = working.then(
+      () => undefined,
+      () => undefined,
+    )
+    this.#beside.add(ended)
+    void ended.then(() => this.#beside.delete(ended))
+    return working
   }
 
   async begin(how: string): Promise<Begun> {
     const link = await this.#pool.acquire()
+    const release = () => {
+      this.#pool.release(link)
+    }
+    try {
+      return await this.#beginOn(link, how, release)
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.close()
+    await Promise.all(this.#beside)
+  }
+
+  #outsideOn(link: Link): OutsideChannel {
+    return {
+      send: (sql, parameters, how) => link.send(sql, parameters, how),
+      begin: () => this.#beginOn(link, '', () => undefined),
+    }
+  }
+
+  async #beginOn(link: Link, how: string, ended: () => void): Promise<Begun> {
     try {
       await link.sendWithin(this.#options.timeoutMs, `BEGIN ${how}`, simple)
     } catch (error) {
       link.drop() // whether it has begun is not known
       throw error
     }
-    return new PooledTransaction(link, this.#options.timeoutMs, 0, () => {
-      this.#pool.release(link)
-    })
-  }
-
-  close(): Promise<void> {
-    return this.#pool.close()
-  }
-
-  async #link(timeoutMs: number, onLost: (link: Link) => void = () => undefined): Promise<Link> {
-    return Link.open(await this.#load(), this.#clientOptions, timeoutMs, onLost)
+    return new PooledTransaction({ link, timeoutMs: this.#options.timeoutMs, ended })
   }
 }
 
 const simple = { prepare: false, values: false }
 
+interface OnLink {
+  readonly link: Link
+  readonly timeoutMs: number
+  /** Gives the link back. */
+  readonly ended: () => void
+}
+
 /** A transaction on a link, or a savepoint in it. */
 class PooledTransaction implements Begun {
-  readonly #link: Link
-  readonly #timeoutMs: number
+  readonly #on: OnLink
+  readonly #parent: PooledTransaction | undefined
   readonly #depth: number
-  readonly #ended: () => void
-  #isOver = false
+  readonly #lease: Lease
   /** The statement that failed first, after which the server does nothing until a rollback. */
   #failure: { readonly error: unknown } | undefined
 
-  constructor(link: Link, timeoutMs: number, depth: number, ended: () => void) {
-    this.#link = link
-    this.#timeoutMs = timeoutMs
-    this.#depth = depth
-    this.#ended = ended
+  constructor(on: OnLink, parent?: PooledTransaction) {
+    this.#on = on
+    this.#parent = parent
+    this.#depth = parent ? parent.#depth + 1 : 0
+    this.#lease = new Lease(parent ? parent.#lease : undefined)
   }
 
   async send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    this.#lease.require()
     try {
-      return await this.#link.send(sql, parameters, how)
+      return await this.#on.link.send(sql, parameters, how)
     } catch (error) {
       // only what the server has refused ends a transaction
       if (sqlState(error)) this.#failure ??= { error }
@@ -108,53 +128,59 @@ class PooledTransaction implements Begun {
   }
 
   async savepoint(): Promise<Begun> {
-    const nested = new PooledTransaction(this.#link, this.#timeoutMs, this.#depth + 1, () => undefined)
+    const nested = new PooledTransaction(this.#on, this)
     await this.send(`SAVEPOINT ${nested.#name}`, [], simple)
     return nested
   }
 
   async commit(): Promise<void> {
-    if (this.#depth > 0) {
-      await this.#end(`RELEASE SAVEPOINT ${this.#name}`)
+    const { link, ended } = this.#on
+    this.#lease.require()
+    if (this.#parent) {
+      this.#lease.end()
+      try {
+        await link.send(`RELEASE SAVEPOINT ${this.#name}`, [], simple)
+      } catch (error) {
+        this.#lease.renew()
+        throw this.#firstFailure(error)
+      }
       return
     }
-    let result: PostgresResult
+    this.#lease.end()
     try {
-      result = await this.#end('COMMIT')
-    } catch (error) {
-      throw this.#link.isLost ? commitLost(error) : error
+      if (link.isLost) return void (await link.send('COMMIT', [], simple)) // refused, and never sent
+      const { command } = await link.send('COMMIT', [], simple).catch((error: unknown) => {
+        throw link.isLost ? commitLost(error) : error
+      })
+      // the server's answer to the COMMIT of a transaction in which a statement has failed
+      if (command === 'ROLLBACK') throw (this.#failure?.error as Error | undefined) ?? rolledBack()
+    } finally {
+      ended()
     }
-    // the server's answer to the COMMIT of a transaction in which a statement has failed
-    if (result.command === 'ROLLBACK') throw (this.#failure?.error as Error | undefined) ?? rolledBack()
   }
 
   async rollback(): Promise<void> {
-    if (this.#isOver) return
-    const savepoint = this.#name
-    await this.#end(this.#depth > 0 ? `ROLLBACK TO SAVEPOINT ${savepoint}; RELEASE SAVEPOINT ${savepoint}` : 'ROLLBACK')
+    if (this.#lease.isOver) return
+    this.#lease.end()
+    const { link, timeoutMs, ended } = this.#on
+    const name = this.#name
+    const undo = this.#parent ? `ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}` : 'ROLLBACK'
+    try {
+      await link.sendWithin(timeoutMs, undo, simple)
+    } catch {
+      link.drop() // which rolls all of it back
+    } finally {
+      if (!this.#parent) ended()
+    }
   }
 
   get #name(): string {
     return `nested_${this.#depth}`
   }
 
-  async #end(sql: string): Promise<PostgresResult> {
-    const isOutermost = this.#depth === 0
-    try {
-      // a COMMIT takes the time it takes; a rollback is as good when the connection is closed
-      const result = sql.startsWith('ROLLBACK')
-        ? await this.#link.sendWithin(this.#timeoutMs, sql, simple)
-        : await this.#link.send(sql, [], simple)
-      this.#isOver = true
-      return result
-    } catch (error) {
-      // a COMMIT that fails has rolled back; a RELEASE that fails leaves that to be done
-      this.#isOver = isOutermost || this.#link.isLost
-      if (isOutermost && sql !== 'COMMIT') this.#link.drop()
-      throw this.#failure && sqlState(error) === '25P02' ? this.#failure.error : error
-    } finally {
-      if (isOutermost) this.#ended()
-    }
+  /** In an aborted transaction every statement is refused; what aborted it is the error to know. */
+  #firstFailure(error: unknown): Error {
+    return (sqlState(error) === '25P02' ? (this.#failure?.error ?? error) : error) as Error
   }
 }
 

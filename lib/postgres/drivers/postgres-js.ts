@@ -4,8 +4,7 @@ import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
 import { PostgresConnection } from './connection.js'
-import type { Channel } from './line.js'
-import type { Begun, Source } from './source.js'
+import type { Begun, OutsideChannel, Source } from './source.js'
 
 /** What a driver is made from. */
 export interface DriverOptions<Schema extends Record<string, unknown>> {
@@ -93,20 +92,23 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
     }
   }
 
-  #outside(channel: Channel): PostgresConnection {
-    return new PostgresConnection(channel, (work) => this.#atomically(work))
+  #outside(channel: OutsideChannel): PostgresConnection {
+    return new PostgresConnection(channel, (work) => atomically(channel, work))
   }
+}
 
-  async #atomically<T>(work: (connection: PostgresConnection) => Promise<T>): Promise<T> {
-    const begun = await this.#source.begin('')
-    let result: T
-    try {
-      result = await work(new PostgresConnection(begun))
-    } catch (error) {
-      await begun.rollback().catch(() => undefined)
-      throw error
-    }
-    await begun.commit()
-    return result
+async function atomically<T>(
+  channel: OutsideChannel,
+  work: (connection: PostgresConnection) => Promise<T>,
+): Promise<T> {
+  const begun = await channel.begin()
+  let result: T
+  try {
+    result = await work(new PostgresConnection(begun))
+  } catch (error) {
+    await begun.rollback().catch(() => undefined)
+    throw error
   }
+  await begun.commit()
+  return result
 }
