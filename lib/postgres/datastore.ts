@@ -88,6 +88,10 @@ export function postgres<Schema extends Record<string, unknown> = Record<string,
   source: string | PostgresSourceOptions<Schema>,
   options?: PostgresOptions<Schema>,
 ): PostgresDatastore<Schema>
+export function postgres<Schema extends Record<string, unknown>, Client>(
+  source: PostgresJsDatabase<Schema> & { $client: Client },
+  options?: Pick<PostgresOptions, 'poolTimeoutMs'>,
+): Datastore<PostgresDatabase<Schema> & { $client: Client }, PostgresSession<Schema>, PostgresConnection>
 export function postgres<Schema extends Record<string, unknown>>(
   source: PostgresJsDatabase<Schema>,
   options?: Pick<PostgresOptions, 'poolTimeoutMs'>,

@@ -277,7 +277,7 @@ function cannotCreate(cause: unknown, names: string, schema: string | undefined)
   if (code === '42501') {
     return new DatabaseProgrammingError(
       `No permission to create ${names}: GRANT CREATE ON SCHEMA ${schema === undefined ? 'of the search_path' : quoted(schema)} ` +
-        'to this user, or create the tables by migration and set CREATE_TABLE=n',
+        'to this user, or create the tables by migration and set CREATE_TABLE=no',
       details,
     )
   }

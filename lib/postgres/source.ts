@@ -55,14 +55,28 @@ export function parseSource(url: string): PostgresSource {
   const parts = /^[^:]*:\/\/(?:([^/?#]*)@)?([^@/?#]*)(?:\/([^@/?#]*))?(?:\?([^@#]*))?$/.exec(url)
   // the protocol ends a text with NUL: what follows would be another setting
   if (!parts || !isPostgresUrl(url) || /[\s\0]|%00/.test(url)) throw notKnown()
-  const [, user, hosts = '', database, query] = parts
+  const [, user, hosts = '', database, query = ''] = parts
+  const settings = new URLSearchParams(query)
+  const taken = (name: string) => {
+    const value = settings.get(name) ?? undefined
+    settings.delete(name)
+    return value
+  }
+  const [host, port, username, password, dbname] = ['host', 'port', 'user', 'password', 'dbname'].map(taken)
+  const pool = poolSettings(settings)
   return {
-    url: `postgres://${query ? `?${query}` : ''}`,
+    url: `postgres://${settings.size > 0 ? `?${settings.toString()}` : ''}`,
     options: {
       ...credentials(user),
       ...addresses(hosts),
       ...(database && { database: decoded(database) }),
-      ...poolSettings(query),
+      // as PostgreSQL's own library takes them too
+      ...(host && { host }),
+      ...(port && { port: portNumber(port) }),
+      ...(username && { username }),
+      ...(password && { password }),
+      ...(dbname && { database: dbname }),
+      ...pool,
     },
   }
 }
@@ -88,9 +102,14 @@ function addresses(hosts: string): Pick<PostgresSource['options'], 'host' | 'por
   return { host: list.map(({ host, port }) => (port ? `${host}:${port}` : host)).join(',') }
 }
 
-function poolSettings(query = ''): Partial<Record<(typeof ofThePool)[number], number>> {
-  const settings = [...new URLSearchParams(query)].filter(([name]) => ofThePool.includes(name as never))
-  return Object.fromEntries(settings.map(([name, value]) => [name, Number(value)]))
+function poolSettings(settings: URLSearchParams): Partial<Record<(typeof ofThePool)[number], number>> {
+  const given = ofThePool.filter((name) => settings.has(name))
+  return Object.fromEntries(given.map((name) => [name, Number(settings.get(name))]))
+}
+
+function portNumber(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw notKnown()
+  return Number(text)
 }
 
 const ofThePool = ['max', 'connect_timeout', 'idle_timeout', 'max_lifetime'] as const

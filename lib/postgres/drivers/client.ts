@@ -62,7 +62,8 @@ export interface PostgresParsedOptions {
   /** By the number of a type. */
   readonly parsers: Record<string, unknown>
   readonly serializers: Record<string, unknown>
-  readonly fetch_types: boolean
+  /** Read at each connecting. */
+  fetch_types: boolean
   readonly shared: { readonly typeArrayMap: Record<string, number> }
 }
 

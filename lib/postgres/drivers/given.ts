@@ -2,6 +2,7 @@ import { markDriverError } from '../../drizzle/driver-errors.js'
 import { InterfaceError, OperationalError } from '../../errors.js'
 import { isConnectionLost, sqlState } from '../errors.js'
 import type { PostgresClient, PostgresPackage, PostgresResult, PostgresTransactionSql } from './client.js'
+import { addArrayTypes, arrayTypes } from './array-types.js'
 import { type How, Line, startedAs } from './line.js'
 import { Link } from './link.js'
 import { type Begun, commitLost, Lease, type OutsideChannel, type Source } from './source.js'
@@ -23,7 +24,13 @@ export class GivenSource implements Source {
   }
 
   async open(): Promise<void> {
-    await this.outside((channel) => channel.send('SELECT 1', [], { prepare: false, values: true }))
+    const { options } = this.#client
+    await this.outside(async (channel) => {
+      const rows = await channel.send(options.fetch_types ? arrayTypes : 'SELECT 1', [], plain)
+      // asked by the client, for each connection, the answer is awaited by nobody: one that dies then ends the process
+      if (options.fetch_types) addArrayTypes(options, rows)
+      options.fetch_types = false
+    })
   }
 
   async outside<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
@@ -49,6 +56,24 @@ export class GivenSource implements Source {
 
   begin(how: string): Promise<Begun> {
     this.#requireOpen()
+    return this.#again(() => this.#begin(how))
+  }
+
+  /**
+   * Repeats what met a connection that its client had opened anew: postgres.js then gives the first one to use it the old
+   * connection's last words, and sends nothing. What was under way when a connection died is `CONNECTION_CLOSED` instead.
+   */
+  async #again<T>(send: () => Promise<T>): Promise<T> {
+    for (let left = this.#client.options.max; ; left -= 1) {
+      try {
+        return await send()
+      } catch (error) {
+        if (left === 0 || sqlState(error) !== '57P01') throw error
+      }
+    }
+  }
+
+  #begin(how: string): Promise<Begun> {
     return new Promise((resolve, reject) => {
       let isWaiting = true
       const timer = setTimeout(
@@ -106,32 +131,34 @@ export class GivenSource implements Source {
 
   readonly #channel: OutsideChannel = {
     begin: () => this.begin(''),
-    send: async (text, parameters, how) => {
-      if (this.#closings.underWay) await this.#closings.underWay
-      const query = this.#client.unsafe(text, parameters, how)
-      return new Promise<PostgresResult>((resolve, reject) => {
-        const timer = setTimeout(
-          () => {
-            if (query.state !== null) return // it runs: how long that takes is not ours to say
-            reject(noConnection(this.#timeoutMs))
-            // nothing of it may happen later; cancelled, it would leave a connection that is being opened unused for ever
-            query.strings = ['SELECT 1']
-            query.args = []
-          },
-          Math.min(this.#timeoutMs, 2 ** 31 - 1),
-        )
-        startedAs(query, how).then(
-          (result) => {
-            clearTimeout(timer)
-            resolve(result)
-          },
-          (error: unknown) => {
-            clearTimeout(timer)
-            reject(markDriverError(error))
-          },
-        )
-      })
-    },
+    send: (text, parameters, how) => this.#again(() => this.#send(text, parameters, how)),
+  }
+
+  async #send(text: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    if (this.#closings.underWay) await this.#closings.underWay
+    const query = this.#client.unsafe(text, parameters, how)
+    return new Promise<PostgresResult>((resolve, reject) => {
+      const timer = setTimeout(
+        () => {
+          if (query.state !== null) return // it runs: how long that takes is not ours to say
+          reject(noConnection(this.#timeoutMs))
+          // nothing of it may happen later; cancelled, it would leave a connection that is being opened unused for ever
+          query.strings = ['SELECT 1']
+          query.args = []
+        },
+        Math.min(this.#timeoutMs, 2 ** 31 - 1),
+      )
+      startedAs(query, how).then(
+        (result) => {
+          clearTimeout(timer)
+          resolve(result)
+        },
+        (error: unknown) => {
+          clearTimeout(timer)
+          reject(markDriverError(error))
+        },
+      )
+    })
   }
 
   #requireOpen(): void {
@@ -257,7 +284,7 @@ class GivenTransaction implements Begun {
 
   /** @param by  The savepoint itself, or what it is in. */
   async #release(by: GivenTransaction): Promise<void> {
-    await by.#send(`RELEASE SAVEPOINT ${this.#name}`, [], { prepare: false, values: false })
+    await by.#send(`RELEASE SAVEPOINT ${this.#name}`, [], plain)
   }
 
   async #send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
@@ -302,6 +329,8 @@ class Closings {
     }
   }
 }
+
+const plain = { prepare: false, values: true }
 
 /** What makes postgres.js roll back where we want it to. */
 class Undone extends Error {}

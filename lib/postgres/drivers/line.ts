@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import { markDriverError } from '../../drizzle/driver-errors.js'
 import { NotSupportedError, OperationalError } from '../../errors.js'
 import { driverCode, isConnectionLost } from '../errors.js'
@@ -67,9 +68,10 @@ export class Line {
   /** Sends a statement, after those that were sent before it have been answered. */
   send(sql: PostgresSql, text: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
     return this.turn(async () => {
-      const result = await startedAs(sql.unsafe(text, parameters, how), how)
-      if (Array.isArray(result)) return result
-      // the connection waits for data now, and for nothing else
+      const result: unknown = await startedAs(sql.unsafe(text, parameters, how), how)
+      if (Array.isArray(result)) return result as unknown as PostgresResult
+      // a stream: the connection waits for data now, and for nothing else
+      ;(result as EventEmitter).on('error', () => undefined)
       this.lose()
       throw new NotSupportedError('COPY is not for a connection that others use too: use a client of your own for it')
     })

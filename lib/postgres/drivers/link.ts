@@ -130,6 +130,13 @@ export class Link implements Channel {
     }
   }
 
+  /** Whether the connection keeps the process from ending: not while nobody uses it. */
+  keepProcess(yes: boolean): void {
+    const socket = this.#socket as Partial<Socket> | undefined
+    if (yes) socket?.ref?.()
+    else socket?.unref?.()
+  }
+
   /** Closes the connection at once. */
   drop(): void {
     this.#line.lose()
@@ -169,7 +176,10 @@ export class Link implements Channel {
       const index = this.#triedHosts++
       try {
         if (userSocket) {
-          const socket = (await userSocket(options)) as Duplex
+          const socket = (await userSocket(options)) as Duplex | undefined
+          if (typeof socket?.on !== 'function') {
+            throw new ProgrammingError('The function given as the option socket gave no stream')
+          }
           if (this.isLost) socket.destroy()
           return socket
         }
@@ -213,8 +223,12 @@ function optionsIn(given: ClientOptions): Partial<PostgresParsedOptions> {
   return given[given.length - 1] as Partial<PostgresParsedOptions>
 }
 
+/** @throws ProgrammingError  A function that gives no text; inside of postgres.js that ends the process. */
 async function asked(password: unknown): Promise<unknown> {
-  return typeof password === 'function' ? (password as () => unknown)() : password
+  if (typeof password !== 'function') return password
+  const text = await (password as () => unknown)()
+  if (typeof text !== 'string') throw new ProgrammingError('The function given as the option password gave no text')
+  return text
 }
 
 /** @throws ProgrammingError  Certificates or keys that can't be; inside of postgres.js they end the process. */

@@ -81,6 +81,7 @@ export class Pool {
     }
     const { idleMs } = this.#options
     const timer = idleMs > 0 ? setTimeout(() => void this.#retire(link), idleMs).unref() : undefined
+    link.keepProcess(false)
     this.#idle.push({ link, timer })
   }
 
@@ -95,7 +96,13 @@ export class Pool {
       clearTimeout(timer)
       reject(poolClosed())
     }
-    await Promise.all(this.#idle.splice(0).map(({ link, timer }) => (clearTimeout(timer), link.end())))
+    await Promise.all(
+      this.#idle.splice(0).map(({ link, timer }) => {
+        clearTimeout(timer)
+        link.keepProcess(true)
+        return link.end()
+      }),
+    )
     if (this.#count === 0) return
     const { timeoutMs } = this.#options
     await new Promise<void>((resolve, reject) => {
@@ -127,6 +134,7 @@ export class Pool {
     for (let entry = this.#idle.pop(); entry; entry = this.#idle.pop()) {
       clearTimeout(entry.timer)
       if (entry.link.isLost) continue
+      entry.link.keepProcess(true)
       if (!this.#isOld(entry.link)) return entry.link
       void entry.link.end()
     }
