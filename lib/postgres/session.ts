@@ -78,17 +78,18 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     return new GuardedSession<Schema>(this.#dialect, session, this.#schema, transaction) as PostgresSession<Schema>
   }
 
-  /** The handle for use outside transactions. */
-  database({ send, transaction }: OutsideOptions): PostgresDatabase<Schema> {
+  /**
+   * The handle for use outside transactions. Its `transaction()` is the datastore's: Drizzle's own ends the process when its
+   * connection dies.
+   *
+   * @param given  The user's own database, whose client and cache this one has too.
+   */
+  database({ send, transaction }: OutsideOptions, given: object = {}): PostgresDatabase<Schema> {
     const session = new CheckedSession(new Client(send) as never, this.#dialect, this.#schema, this.#options)
     session.check = refuseTransactionControl
     const db = new PgDatabase(this.#dialect, session as never, this.#schema)
-    return this.withOurTransaction(db, transaction)
-  }
-
-  /** The same database, with the datastore's `transaction()`: Drizzle's own ends the process when its connection dies. */
-  withOurTransaction(db: object, transaction: OutsideOptions['transaction']): PostgresDatabase<Schema> {
-    return Object.create(db, { transaction: { value: transaction } }) as PostgresDatabase<Schema>
+    const { $client, $cache } = given as { readonly $client?: unknown; readonly $cache?: unknown }
+    return Object.assign(db, $client ? { $client, $cache } : {}, { transaction }) as unknown as PostgresDatabase<Schema>
   }
 }
 

@@ -73,7 +73,8 @@ export class GivenSource implements Source {
     }
   }
 
-  #begin(how: string): Promise<Begun> {
+  async #begin(how: string): Promise<Begun> {
+    if (this.#closings.underWay) await this.#closings.underWay
     return new Promise((resolve, reject) => {
       let isWaiting = true
       const timer = setTimeout(
@@ -95,6 +96,7 @@ export class GivenSource implements Source {
         .catch((error: unknown) => {
           clearTimeout(timer)
           const failure = markDriverError(error)
+          if (isConnectionLost(error)) this.#closings.begin()
           reject(failure) // where it could not begin
           throw failure
         })
@@ -155,6 +157,7 @@ export class GivenSource implements Source {
         },
         (error: unknown) => {
           clearTimeout(timer)
+          if (isConnectionLost(error)) this.#closings.begin()
           reject(markDriverError(error))
         },
       )
@@ -201,7 +204,11 @@ class GivenTransaction implements Begun {
     const { ended, parent } = parts
     this.#parts = parts
     this.#name = name
-    this.#line = parent ? parent.#line : new Line()
+    this.#line = parent
+      ? parent.#line
+      : new Line(() => {
+          parts.closings.begin()
+        })
     this.#lease = new Lease(parent ? parent.#lease : undefined)
     this.#names = parent ? parent.#names : { next: 0 }
     this.suspended = new Promise((resolve, reject) => {
@@ -302,8 +309,9 @@ class GivenTransaction implements Begun {
 /**
  * Knows when a client's connections close.
  *
- * Between the closing and our hearing of it by a rejected promise, a statement would be written to a socket that is gone,
- * which ends the process. So for that moment transactions wait: any of them may be the one.
+ * A statement that is sent on one after its first sign of that, and before the client has cleared it away, is written to a
+ * socket that is gone, which ends the process; or it is never answered, and the connection never used again. So for that
+ * moment, which ends with the next turn of the event loop, everything of ours waits: any connection may be the one.
  */
 class Closings {
   underWay: Promise<void> | undefined
@@ -319,14 +327,21 @@ class Closings {
     const told = options.onclose
     // read by the client at each closing
     options.onclose = (id) => {
-      this.underWay ??= new Promise((resolve) => {
+      this.begin()
+      told?.(id)
+    }
+  }
+
+  begin(): void {
+    // sockets say that they are closed after the first, and before the second
+    this.underWay ??= new Promise((resolve) => {
+      setImmediate(() => {
         setImmediate(() => {
           this.underWay = undefined
           resolve()
         })
       })
-      told?.(id)
-    }
+    })
   }
 }
 

@@ -30,7 +30,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   constructor({ source, handles, db }: DriverOptions<Schema>) {
     this.#source = source
     this.#handles = handles
-    if (db) this.db = handles.withOurTransaction(db, (work, options) => this.#datastore().transaction(work, options))
+    if (db) this.db = this.#database(db)
   }
 
   attach(datastore: DatastoreOfDriver): void {
@@ -39,10 +39,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
 
   async open(): Promise<void> {
     await this.#source.open()
-    this.db ??= this.#handles.database({
-      send: (sql, parameters, how) => this.#source.outside((channel) => channel.send(sql, parameters, how)),
-      transaction: (work, options) => this.#datastore().transaction(work, options),
-    })
+    this.db ??= this.#database()
   }
 
   readonly begin = async (
@@ -77,6 +74,16 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
 
   close(): Promise<void> {
     return this.#source.close()
+  }
+
+  #database(given?: object): PostgresDatabase<Schema> {
+    return this.#handles.database(
+      {
+        send: (sql, parameters, how) => this.#source.outside((channel) => channel.send(sql, parameters, how)),
+        transaction: (work, options) => this.#datastore().transaction(work, options),
+      },
+      given,
+    )
   }
 
   #unit(
