@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
+import { npmVersion } from 'drizzle-orm/version'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { pgTable, text } from 'drizzle-orm/pg-core'
 import { randomUUID } from 'node:crypto'
@@ -126,12 +127,19 @@ describePostgres('What reaches a PostgreSQL server', () => {
           })
         await registerByName('Bob')
         const exchanges = await tap.during(() => registerByName('Rex'))
-        expect(exchanges).to.have.length(4)
-        expect(exchanges.slice(1, 3).map(messages)).to.deep.equal([prepared, prepared])
+        // before 0.45 Drizzle's session for postgres.js prepares nothing, named or not
+        const drizzles = preparesByName ? 1 : 2
+        expect(exchanges).to.have.length(3 + drizzles)
+        expect(exchanges.slice(preparesByName ? 1 : 3, 2 + drizzles).map(messages)).to.deep.equal(
+          preparesByName ? [prepared, prepared] : [prepared],
+        )
       })
     })
   }
 })
+
+/** Whether Drizzle's session has its named statements prepared. */
+const preparesByName = !npmVersion.startsWith('0.44.')
 
 function messages({ messages }: Exchange): string {
   return messages.join(' ')

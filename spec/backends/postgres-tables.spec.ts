@@ -10,9 +10,9 @@ import { pgSchema, pgTable, text } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import type { TableKind, TableName } from '../../lib/drizzle/dialect.js'
 import { ProgrammingError } from '../../lib/errors.js'
-import { eventsTable, snapshotsTable, trackingTable } from '../../lib/postgres/index.js'
+import { eventsTable, postgres, snapshotsTable, trackingTable } from '../../lib/postgres/index.js'
 import { checkedName, createTableStatements, qualified } from '../../lib/postgres/tables.js'
-import { admin, describePostgres } from '../support/postgres-server.js'
+import { admin, describePostgres, postgresUrl } from '../support/postgres-server.js'
 
 const project = fileURLToPath(new URL('../../..', import.meta.url))
 const kinds: readonly TableKind[] = ['events', 'snapshots', 'tracking']
@@ -140,7 +140,10 @@ describePostgres('The tables on PostgreSQL', () => {
         `INSERT INTO ${qualified(events)} (originator_id, originator_version, topic, state) VALUES ($1, $2, $3, $4)`,
         ['dog', 1, 'Dog.Registered', Buffer.from('{}')],
       )
-      const db = drizzle(admin())
+      // ours, since Drizzle's own before 0.45.2 lets a quote inside a name end it
+      await using datastore = postgres(postgresUrl(), { max: 1 })
+      await datastore.ready()
+      const { db } = datastore
       const table = eventsTable({ name: events.name, schema })
       const rows = await db.select().from(table).where(eq(table.originatorId, 'dog'))
       expect(rows).to.deep.equal([{ notificationId: 1, ...event('dog') }])

@@ -96,7 +96,8 @@ const { value: anyData } = fc.letrec<{ value: unknown }>((tie) => ({
     fc.double(),
     fc.bigInt(),
     fc.constantFrom(undefined, null, true, -0),
-    fc.date(),
+    // Node takes two dates that are none for different
+    fc.date({ noInvalidDate: true }),
     fc.uint8Array(),
     fc.array(tie('value')),
     fc
