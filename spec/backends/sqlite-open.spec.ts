@@ -5,7 +5,7 @@ import Database from 'better-sqlite3'
 import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
 import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError } from '../../lib/errors.js'
-import { sqlite } from '../../lib/sqlite/index.js'
+import { type SqliteDatastore, sqlite } from '../../lib/sqlite/index.js'
 import { Child } from '../support/child.js'
 import { rejection } from '../support/rejection.js'
 import { remove, temporaryDirectory } from '../support/sqlite-backends.js'
@@ -179,7 +179,7 @@ describe('Opening a SQLite datastore', () => {
 })
 
 /** As the connection of the writer has them. */
-function pragmas(datastore: ReturnType<typeof sqlite>): Promise<{ synchronous: number; journalMode: string }> {
+function pragmas(datastore: SqliteDatastore): Promise<{ synchronous: number; journalMode: string }> {
   return datastore.transaction((session) => ({
     synchronous: session.get<{ synchronous: number }>(sql`PRAGMA synchronous`).synchronous,
     journalMode: session.get<{ journal_mode: string }>(sql`PRAGMA journal_mode`).journal_mode,

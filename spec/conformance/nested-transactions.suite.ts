@@ -180,6 +180,43 @@ export function nestedTransactionsSuite(define: DefineCase): void {
       expect(versions(await recorder.selectEvents('outer'))).to.deep.equal([1])
     })
 
+    define(
+      'are refused where they wait for a turn when the outer one commits, which waits for the one that has it',
+      async ({ factory }) => {
+        const recorder = await factory().applicationRecorder()
+        const [begun, release] = [gate(), gate()]
+        let dangling!: Promise<unknown>
+        const waiting: Promise<unknown>[] = []
+        const outer = recorder.transaction(async () => {
+          await recorder.insertEvents([storedEvent('outer', 1)])
+          dangling = recorder.transaction(async () => {
+            begun.open()
+            await release.passed
+            await recorder.insertEvents([storedEvent('dangling', 1)])
+          })
+          await begun.passed
+          // in line behind that one, and before the commit
+          for (const name of ['second', 'third']) {
+            waiting.push(
+              rejection(
+                recorder.transaction(() => recorder.insertEvents([storedEvent(name, 1)])),
+                InterfaceError,
+              ),
+            )
+          }
+          return 'committed'
+        })
+        await begun.passed
+        for (let i = 0; i < 5; i += 1) await nextTurn()
+        release.open()
+        expect(await outer).to.equal('committed')
+        await Promise.all([dangling, ...waiting])
+        const found = await recorder.selectNotifications({ limit: 10 })
+        expect(found.map(({ originatorId }) => originatorId)).to.deep.equal(['outer', 'dangling'])
+      },
+      { poolTimeoutMs: 1000 }, // a turn that is lost is waited for
+    )
+
     define('end with an outer one that rolls back: what they go on to do is refused', async ({ factory, owners }) => {
       const recorder = await factory().applicationRecorder()
       const [begun, ended] = [gate(), gate()]
