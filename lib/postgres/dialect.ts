@@ -142,7 +142,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     const known = this.#settled.get(qualified(table))
     const sequence = await this.#requireSequence(connection, table)
     const [row] = await connection.rows(
-      `SELECT max(notification_id), ${sequence ? era(sequence) : '0'} FROM ${qualified(table)}`,
+      `SELECT max(notification_id), ${sequence ? era(table) : '0'} FROM ${qualified(table)}`,
       [],
     )
     const [highest, itsEra] = row as [number | null, number]
@@ -170,7 +170,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
 
   async #select(connection: PostgresConnection, table: TableName, options: SelectNotificationsOptions) {
     const sequence = await this.#requireSequence(connection, table)
-    return statements.selectNotificationsAnd(connection, this, table, options, sequence ? era(sequence) : '0')
+    return statements.selectNotificationsAnd(connection, this, table, options, sequence ? era(table) : '0')
   }
 
   /** The last position that may be shown; never below one that was shown before in this process. */
@@ -178,7 +178,11 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     for (let attempt = 1; ; attempt += 1) {
       const sequence = await this.#requireSequence(connection, table)
       if (!sequence) return 0
-      const settled = await settledUpTo(connection, table, sequence)
+      const settled = await settledUpTo(connection, table, sequence).catch((error: unknown) => {
+        // as for an insert
+        if (sqlState(error) === undefinedTable) this.#forget(table)
+        if (sqlState(error) !== undefinedTable || connection.inTransaction || attempt > 1) throw error
+      })
       if (settled) {
         const known = this.#settled.get(qualified(table))
         this.#settle(connection, table, settled)

@@ -85,11 +85,15 @@ export interface Settled {
 }
 
 /**
- * The life of a sequence, as an SQL expression: another number where it was set back or made anew, or where another server
+ * The life of the sequence that the table's name leads to, as an SQL expression: another number where it was set back or made anew, or where another server
  * has taken over, which may have to give numbers again that were given before.
  */
-export function era(sequence: EventSequence): string {
-  return `(SELECT hashtext(pg_relation_filenode(${literal(sequence.name)}::regclass)::text || pg_postmaster_start_time()::text))`
+export function era(table: TableName): string {
+  const sequence = `pg_get_serial_sequence(${literal(qualified(table))}, 'notification_id')::regclass`
+  return (
+    `(SELECT hashtext(${tableOid(table)}::text || '/' || pg_relation_filenode(${sequence})::text ` +
+    `|| '/' || pg_postmaster_start_time()::text))`
+  )
 }
 
 /**
@@ -107,7 +111,7 @@ export async function settledUpTo(
   sequence: EventSequence,
 ): Promise<Settled | undefined> {
   const [drawn] = await connection.rows(
-    `SELECT ${lastDrawn}, pg_is_in_recovery(), ${era(sequence)} FROM ${sequence.name} WHERE ${isTable(table, sequence)}`,
+    `SELECT ${lastDrawn}, pg_is_in_recovery(), ${era(table)} FROM ${sequence.name} WHERE ${isTable(table, sequence)}`,
     [],
   )
   if (!drawn) return undefined

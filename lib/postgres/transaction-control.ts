@@ -1,15 +1,18 @@
-import { ProgrammingError } from '../errors.js'
+import { NotSupportedError, ProgrammingError } from '../errors.js'
 
 const transactionControl = new Set(['begin', 'start', 'commit', 'end', 'rollback', 'abort', 'savepoint', 'release'])
 
 /**
  * Refuses statements of a user's that begin or end transactions, which is ours to do; in a text of several too.
  *
- * @throws ProgrammingError  One of the statements does.
+ * @throws ProgrammingError  One of the statements does. @throws NotSupportedError  COPY through the connection.
  */
 export function refuseTransactionControl(sql: string): void {
   for (const words of beginnings(sql)) {
     const [first = '', second = ''] = words.toLowerCase().split(/\s+/)
+    if (first === 'copy' && /\bstd(in|out)\b/i.test(sql)) {
+      throw new NotSupportedError('COPY is not for a connection that others use too: use a client of your own for it')
+    }
     if (!transactionControl.has(first) && !(first === 'prepare' && second === 'transaction')) continue
     throw new ProgrammingError(
       `${first.toUpperCase()} is not for statements of one's own: use transaction(), nested or not`,

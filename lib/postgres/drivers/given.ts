@@ -25,12 +25,16 @@ export class GivenSource implements Source {
 
   async open(): Promise<void> {
     const { options } = this.#client
-    await this.outside(async (channel) => {
-      const rows = await channel.send(options.fetch_types ? arrayTypes : 'SELECT 1', [], plain)
-      // asked by the client, for each connection, the answer is awaited by nobody: one that dies then ends the process
-      if (options.fetch_types) addArrayTypes(options, rows)
-      options.fetch_types = false
-    })
+    const fetchTypes = options.fetch_types
+    // asked by the client, for each connection, the answer is awaited by nobody: one that dies then ends the process
+    options.fetch_types = false
+    try {
+      const rows = await this.#channel.send(fetchTypes ? arrayTypes : 'SELECT 1', [], plain)
+      if (fetchTypes) addArrayTypes(options, rows)
+    } catch (error) {
+      options.fetch_types = fetchTypes
+      throw error
+    }
   }
 
   async outside<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
@@ -56,19 +60,21 @@ export class GivenSource implements Source {
 
   begin(how: string): Promise<Begun> {
     this.#requireOpen()
-    return this.#again(() => this.#begin(how))
+    return this.#again(() => this.#begin(how), isOfServer)
   }
 
   /**
    * Repeats what met a connection that its client had opened anew: postgres.js then gives the first one to use it the old
-   * connection's last words, and sends nothing. What was under way when a connection died is `CONNECTION_CLOSED` instead.
+   * connection's last words, and sends nothing.
+   *
+   * @param isUnsent  Whether an error means that nothing was done.
    */
-  async #again<T>(send: () => Promise<T>): Promise<T> {
+  async #again<T>(send: () => Promise<T>, isUnsent: (error: unknown) => boolean): Promise<T> {
     for (let left = this.#client.options.max; ; left -= 1) {
       try {
         return await send()
       } catch (error) {
-        if (left === 0 || sqlState(error) !== '57P01') throw error
+        if (left === 0 || !isUnsent(error)) throw error
       }
     }
   }
@@ -80,6 +86,7 @@ export class GivenSource implements Source {
       const timer = setTimeout(
         () => {
           isWaiting = false
+          this.#open.delete(ended) // nobody's any more
           reject(noConnection(this.#timeoutMs))
         },
         Math.min(this.#timeoutMs, 2 ** 31 - 1),
@@ -89,7 +96,12 @@ export class GivenSource implements Source {
           clearTimeout(timer)
           // too late: nobody is there any more, and postgres.js rolls back
           if (!isWaiting) throw new Undone()
-          const transaction = new GivenTransaction({ sql, ended: () => ended, closings: this.#closings })
+          const transaction = new GivenTransaction({
+            sql,
+            ended: () => ended,
+            closings: this.#closings,
+            timeoutMs: this.#timeoutMs,
+          })
           resolve(transaction)
           return transaction.suspended
         })
@@ -133,10 +145,22 @@ export class GivenSource implements Source {
 
   readonly #channel: OutsideChannel = {
     begin: () => this.begin(''),
-    send: (text, parameters, how) => this.#again(() => this.#send(text, parameters, how)),
+    send: async (text, parameters, how) => {
+      const unsent = new WeakSet<object>()
+      return this.#again(
+        () => this.#send(text, parameters, how, unsent),
+        (error) => unsent.has(error as object),
+      )
+    },
   }
 
-  async #send(text: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+  /** @param unsent  Gets the error that came instead of sending it. */
+  async #send(
+    text: string,
+    parameters: readonly unknown[],
+    how: How,
+    unsent: WeakSet<object>,
+  ): Promise<PostgresResult> {
     if (this.#closings.underWay) await this.#closings.underWay
     const query = this.#client.unsafe(text, parameters, how)
     return new Promise<PostgresResult>((resolve, reject) => {
@@ -157,6 +181,7 @@ export class GivenSource implements Source {
         },
         (error: unknown) => {
           clearTimeout(timer)
+          if (query.state === null && isOfServer(error)) unsent.add(error as object)
           if (isConnectionLost(error)) this.#closings.begin()
           reject(markDriverError(error))
         },
@@ -174,6 +199,8 @@ interface GivenTransactionParts {
   /** Settled when postgres.js has come to the end of it. */
   readonly ended: () => Promise<unknown>
   readonly closings: Closings
+  /** How long a rollback may take. */
+  readonly timeoutMs: number
   /** Of a savepoint. */
   readonly parent?: GivenTransaction
 }
@@ -230,14 +257,17 @@ class GivenTransaction implements Begun {
 
   async savepoint(): Promise<Begun> {
     this.#lease.require()
-    const { closings, sql } = this.#parts
+    const { closings, sql, timeoutMs } = this.#parts
     if (closings.underWay) await closings.underWay
     return this.#line.turn(
       () =>
         new Promise<Begun>((resolve, reject) => {
           const name = `s${this.#names.next++}`
           const ended: Promise<unknown> = sql.savepoint((inside) => {
-            const transaction = new GivenTransaction({ sql: inside, ended: () => ended, closings, parent: this }, name)
+            const transaction = new GivenTransaction(
+              { sql: inside, ended: () => ended, closings, timeoutMs, parent: this },
+              name,
+            )
             resolve(transaction)
             return transaction.suspended
           })
@@ -253,7 +283,9 @@ class GivenTransaction implements Begun {
     if (closings.underWay) await closings.underWay
     this.#line.requireAlive()
     try {
-      // postgres.js leaves a savepoint that it has come to the end of
+      // postgres.js will go back to the savepoint, released or not
+      if (parent && this.#failure) throw this.#failure.error
+      // one that it has come to the end of it leaves
       if (parent) await this.#release(this)
       await this.#end(this.#finish)
     } catch (error) {
@@ -264,10 +296,16 @@ class GivenTransaction implements Begun {
   }
 
   async rollback(): Promise<void> {
-    const { parent, closings } = this.#parts
+    const { parent, closings, timeoutMs } = this.#parts
     if (this.#lease.isOver) return
     this.#lease.end()
     if (closings.underWay) await closings.underWay
+    const timer = setTimeout(
+      () => {
+        this.#line.lose() // a server that says nothing rolls back when it sees that
+      },
+      Math.min(timeoutMs, 2 ** 31 - 1),
+    )
     try {
       await this.#end(() => {
         this.#undo(new Undone())
@@ -278,6 +316,8 @@ class GivenTransaction implements Begun {
     } catch (error) {
       // the server has rolled back what it has lost the connection of
       if (!this.#line.isLost) throw error
+    } finally {
+      clearTimeout(timer)
     }
   }
 
@@ -300,7 +340,7 @@ class GivenTransaction implements Begun {
     try {
       return await this.#line.send(this.#parts.sql, sql, parameters, how)
     } catch (error) {
-      if (sqlState(error)) this.#failure ??= { error }
+      this.#failure ??= { error }
       throw error
     }
   }
@@ -349,6 +389,12 @@ const plain = { prepare: false, values: true }
 
 /** What makes postgres.js roll back where we want it to. */
 class Undone extends Error {}
+
+/** Whether the server said it of something else than connecting: of a connection that was there before. */
+function isOfServer(error: unknown): boolean {
+  const state = sqlState(error)
+  return state !== undefined && !/^(28|3D|53|57P03)/.test(state)
+}
 
 function noConnection(timeoutMs: number): OperationalError {
   return new OperationalError(`Waited ${timeoutMs} ms for a connection of the database given to postgres()`, {

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
-import { createSecureContext } from 'node:tls'
+import { type Duplex, PassThrough } from 'node:stream'
+import { connect as connectTls, createSecureContext } from 'node:tls'
 import { markDriverError } from '../../drizzle/driver-errors.js'
 import { OperationalError, ProgrammingError } from '../../errors.js'
 import { addArrayTypes, arrayTypes } from './array-types.js'
@@ -76,9 +76,12 @@ export class Link implements Channel {
     requireUsable(ssl)
     let link: Link | undefined
     let expire: () => void = () => undefined
-    const timer = setTimeout(() => {
-      expire()
-    }, timeoutMs)
+    const timer = setTimeout(
+      () => {
+        expire()
+      },
+      Math.min(timeoutMs, 2 ** 31 - 1),
+    )
     try {
       await new Promise<unknown>((resolve, reject) => {
         let isLate = false
@@ -163,9 +166,10 @@ export class Link implements Channel {
       if (failure) throw failure
       return (this.#socket = await this.#nextHost(options, userSocket))
     } catch (error) {
-      // the client keeps some failures to itself while there are hosts left that it thinks of
+      // the client keeps some failures to itself while there are hosts left that it thinks of; and what it rejects with is
+      // marked as its own, which a user's error is not
       this.#failed(error)
-      throw error
+      throw closed()
     }
   }
 
@@ -236,6 +240,10 @@ function requireUsable(ssl: unknown): void {
   if (typeof ssl !== 'object' || ssl === null) return
   try {
     createSecureContext(ssl)
+    // some of the options it takes only here
+    connectTls({ ...ssl, socket: new PassThrough() })
+      .on('error', () => undefined)
+      .destroy()
   } catch (error) {
     throw new ProgrammingError('The option ssl has a certificate or key that cannot be used, see cause', {
       cause: error,
