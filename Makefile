@@ -64,7 +64,7 @@ check: build ## Before a pull request: format, lint, other compilers, the packag
 bench: build ## Measure raw drivers and ours in one run (some minutes)
 	@node dist/bench/run.js
 
-bench-quick: build ## The same in half a minute, to see a change; writes nothing down
+bench-quick: build ## The same in under a minute, to see a change; writes nothing down
 	@node dist/bench/run.js --quick
 
 format: install ## Format every file
