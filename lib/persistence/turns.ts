@@ -1,4 +1,5 @@
 import { OperationalError } from '../errors.js'
+import { startTimer } from './timers.js'
 
 /**
  * A fair queue for one thing at a time (a writer, a connection, the inside of a transaction).
@@ -37,18 +38,14 @@ export class Turns {
       const waiter: Waiter = {
         resolve,
         reject,
-        timer: setTimeout(
-          () => {
-            this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
-            reject(
-              new OperationalError(`Waited ${timeoutMs} ms for ${this.#what}, which was not free in that time`, {
-                retryable: true,
-              }),
-            )
-            // a timer can't be longer than this; 25 days are as good as for ever
-          },
-          Math.min(timeoutMs, 2 ** 31 - 1),
-        ),
+        timer: startTimer(() => {
+          this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
+          reject(
+            new OperationalError(`Waited ${timeoutMs} ms for ${this.#what}, which was not free in that time`, {
+              retryable: true,
+            }),
+          )
+        }, timeoutMs),
       }
       this.#waiting.push(waiter)
     })

@@ -1,5 +1,5 @@
 import type { Connection } from '../../drizzle/dialect.js'
-import type { Channel } from './line.js'
+import { type Channel, unprepared } from './line.js'
 
 const int8 = 20
 const ours = { prepare: true, values: true }
@@ -38,7 +38,7 @@ export class PostgresConnection implements Connection {
 
   /** Runs statements without parameters, separated by semicolons: all of them or none. */
   async script(sql: string): Promise<void> {
-    await this.#channel.send(sql, [], { prepare: false, values: false })
+    await this.#channel.send(sql, [], unprepared)
   }
 
   /** Does all of `work` or nothing; inside a transaction that is up to `work`. */

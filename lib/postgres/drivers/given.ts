@@ -1,11 +1,13 @@
 import { markDriverError } from '../../drizzle/driver-errors.js'
 import { InterfaceError, OperationalError } from '../../errors.js'
+import { startTimer } from '../../persistence/timers.js'
 import { isConnectionLost, sqlState } from '../errors.js'
-import type { PostgresClient, PostgresPackage, PostgresResult, PostgresTransactionSql } from './client.js'
 import { addArrayTypes, arrayTypes } from './array-types.js'
-import { type How, Line, startedAs } from './line.js'
+import type { PostgresClient, PostgresPackage, PostgresResult } from './client.js'
+import { Closings, GivenTransaction, Undone } from './given-transaction.js'
+import { type How, startedAs, unprepared } from './line.js'
 import { Link } from './link.js'
-import { type Begun, commitLost, Lease, type OutsideChannel, type Source } from './source.js'
+import type { Begun, OutsideChannel, Source } from './source.js'
 
 /** The client of a user's own database: its pool, its options, and never closed by us. */
 export class GivenSource implements Source {
@@ -29,7 +31,7 @@ export class GivenSource implements Source {
     // asked by the client, for each connection, the answer is awaited by nobody: one that dies then ends the process
     options.fetch_types = false
     try {
-      const rows = await this.#channel.send(fetchTypes ? arrayTypes : 'SELECT 1', [], plain)
+      const rows = await this.#channel.send(fetchTypes ? arrayTypes : 'SELECT 1', [], unprepared)
       if (fetchTypes) addArrayTypes(options, rows)
     } catch (error) {
       options.fetch_types = fetchTypes
@@ -83,14 +85,11 @@ export class GivenSource implements Source {
     if (this.#closings.underWay) await this.#closings.underWay
     return new Promise((resolve, reject) => {
       let isWaiting = true
-      const timer = setTimeout(
-        () => {
-          isWaiting = false
-          this.#open.delete(ended) // nobody's any more
-          reject(noConnection(this.#timeoutMs))
-        },
-        Math.min(this.#timeoutMs, 2 ** 31 - 1),
-      )
+      const timer = startTimer(() => {
+        isWaiting = false
+        this.#open.delete(ended) // nobody's any more
+        reject(noConnection(this.#timeoutMs))
+      }, this.#timeoutMs)
       const ended: Promise<unknown> = this.#client
         .begin(how, (sql) => {
           clearTimeout(timer)
@@ -122,19 +121,13 @@ export class GivenSource implements Source {
     this.#closed = true
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => {
-          reject(
-            new OperationalError(
-              `Waited ${this.#timeoutMs} ms for ${this.#open.size} transactions that are still open`,
-              {
-                retryable: true,
-              },
-            ),
-          )
-        },
-        Math.min(this.#timeoutMs, 2 ** 31 - 1),
-      )
+      timer = startTimer(() => {
+        reject(
+          new OperationalError(`Waited ${this.#timeoutMs} ms for ${this.#open.size} transactions that are still open`, {
+            retryable: true,
+          }),
+        )
+      }, this.#timeoutMs)
     })
     try {
       await Promise.race([Promise.allSettled(this.#open), timeout])
@@ -164,16 +157,13 @@ export class GivenSource implements Source {
     if (this.#closings.underWay) await this.#closings.underWay
     const query = this.#client.unsafe(text, parameters, how)
     return new Promise<PostgresResult>((resolve, reject) => {
-      const timer = setTimeout(
-        () => {
-          if (query.state !== null) return // it runs: how long that takes is not ours to say
-          reject(noConnection(this.#timeoutMs))
-          // nothing of it may happen later; cancelled, it would leave a connection that is being opened unused for ever
-          query.strings = ['SELECT 1']
-          query.args = []
-        },
-        Math.min(this.#timeoutMs, 2 ** 31 - 1),
-      )
+      const timer = startTimer(() => {
+        if (query.state !== null) return // it runs: how long that takes is not ours to say
+        reject(noConnection(this.#timeoutMs))
+        // nothing of it may happen later; cancelled, it would leave a connection that is being opened unused for ever
+        query.strings = ['SELECT 1']
+        query.args = []
+      }, this.#timeoutMs)
       startedAs(query, how).then(
         (result) => {
           clearTimeout(timer)
@@ -193,202 +183,6 @@ export class GivenSource implements Source {
     if (this.#closed) throw new InterfaceError('The datastore is closed')
   }
 }
-
-interface GivenTransactionParts {
-  readonly sql: PostgresTransactionSql
-  /** Settled when postgres.js has come to the end of it. */
-  readonly ended: () => Promise<unknown>
-  readonly closings: Closings
-  /** How long a rollback may take. */
-  readonly timeoutMs: number
-  /** Of a savepoint. */
-  readonly parent?: GivenTransaction
-}
-
-/**
- * A transaction of postgres.js, or a savepoint of it, whose callback is held until we say how it ends.
- *
- * Once its connection has died the callback is held for ever: postgres.js would send COMMIT or ROLLBACK to the dead
- * socket when it comes back, which ends the process.
- *
- * @see https://github.com/porsager/postgres/issues/1066
- */
-class GivenTransaction implements Begun {
-  /** What postgres.js waits for. */
-  readonly suspended: Promise<void>
-  readonly #parts: GivenTransactionParts
-  readonly #line: Line
-  readonly #lease: Lease
-  /** postgres.js names savepoints s0, s1, … over all of a transaction; ours, where this is one. */
-  readonly #names: { next: number }
-  readonly #name: string
-  #finish!: () => void
-  #undo!: (why: Undone) => void
-  /** The statement that failed first, after which the server does nothing until a rollback. */
-  #failure: { readonly error: unknown } | undefined
-
-  constructor(parts: GivenTransactionParts, name = '') {
-    const { ended, parent } = parts
-    this.#parts = parts
-    this.#name = name
-    this.#line = parent
-      ? parent.#line
-      : new Line(() => {
-          parts.closings.begin()
-        })
-    this.#lease = new Lease(parent ? parent.#lease : undefined)
-    this.#names = parent ? parent.#names : { next: 0 }
-    this.suspended = new Promise((resolve, reject) => {
-      this.#finish = resolve
-      this.#undo = reject
-    })
-    // postgres.js stops waiting for its callback when the connection closes
-    if (!parent) {
-      ended().catch((error: unknown) => {
-        if (!this.#lease.isOver || isConnectionLost(error)) this.#line.lose(error)
-      })
-    }
-  }
-
-  async send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
-    this.#lease.require()
-    return this.#send(sql, parameters, how)
-  }
-
-  async savepoint(): Promise<Begun> {
-    this.#lease.require()
-    const { closings, sql, timeoutMs } = this.#parts
-    if (closings.underWay) await closings.underWay
-    return this.#line.turn(
-      () =>
-        new Promise<Begun>((resolve, reject) => {
-          const name = `s${this.#names.next++}`
-          const ended: Promise<unknown> = sql.savepoint((inside) => {
-            const transaction = new GivenTransaction(
-              { sql: inside, ended: () => ended, closings, timeoutMs, parent: this },
-              name,
-            )
-            resolve(transaction)
-            return transaction.suspended
-          })
-          ended.catch(reject)
-        }),
-    )
-  }
-
-  async commit(): Promise<void> {
-    const { parent, closings } = this.#parts
-    this.#lease.require()
-    this.#lease.end()
-    if (closings.underWay) await closings.underWay
-    this.#line.requireAlive()
-    try {
-      // postgres.js will go back to the savepoint, released or not
-      if (parent && this.#failure) throw this.#failure.error
-      // one that it has come to the end of it leaves
-      if (parent) await this.#release(this)
-      await this.#end(this.#finish)
-    } catch (error) {
-      if (parent) this.#lease.renew()
-      else if (this.#line.isLost) throw commitLost(error)
-      throw this.#failure && sqlState(error) === '25P02' ? this.#failure.error : error
-    }
-  }
-
-  async rollback(): Promise<void> {
-    const { parent, closings, timeoutMs } = this.#parts
-    if (this.#lease.isOver) return
-    this.#lease.end()
-    if (closings.underWay) await closings.underWay
-    const timer = setTimeout(
-      () => {
-        this.#line.lose() // a server that says nothing rolls back when it sees that
-      },
-      Math.min(timeoutMs, 2 ** 31 - 1),
-    )
-    try {
-      await this.#end(() => {
-        this.#undo(new Undone())
-      }).catch((error: unknown) => {
-        if (!(error instanceof Undone)) throw error
-      })
-      if (parent) await this.#release(parent)
-    } catch (error) {
-      // the server has rolled back what it has lost the connection of
-      if (!this.#line.isLost) throw error
-    } finally {
-      clearTimeout(timer)
-    }
-  }
-
-  /** Lets postgres.js go on, once statements that nobody waited for are answered. */
-  #end(goOn: () => void): Promise<void> {
-    return this.#line.turn(async () => {
-      goOn()
-      await this.#parts.ended()
-    })
-  }
-
-  /** @param by  The savepoint itself, or what it is in. */
-  async #release(by: GivenTransaction): Promise<void> {
-    await by.#send(`RELEASE SAVEPOINT ${this.#name}`, [], plain)
-  }
-
-  async #send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
-    const { closings } = this.#parts
-    if (closings.underWay) await closings.underWay
-    try {
-      return await this.#line.send(this.#parts.sql, sql, parameters, how)
-    } catch (error) {
-      this.#failure ??= { error }
-      throw error
-    }
-  }
-}
-
-/**
- * Knows when a client's connections close.
- *
- * A statement that is sent on one after its first sign of that, and before the client has cleared it away, is written to a
- * socket that is gone, which ends the process; or it is never answered, and the connection never used again. So for that
- * moment, which ends with the next turn of the event loop, everything of ours waits: any connection may be the one.
- */
-class Closings {
-  underWay: Promise<void> | undefined
-  static readonly #all = new WeakMap<PostgresClient, Closings>()
-
-  static of(client: PostgresClient): Closings {
-    let closings = Closings.#all.get(client)
-    if (!closings) Closings.#all.set(client, (closings = new Closings(client)))
-    return closings
-  }
-
-  private constructor({ options }: PostgresClient) {
-    const told = options.onclose
-    // read by the client at each closing
-    options.onclose = (id) => {
-      this.begin()
-      told?.(id)
-    }
-  }
-
-  begin(): void {
-    // sockets say that they are closed after the first, and before the second
-    this.underWay ??= new Promise((resolve) => {
-      setImmediate(() => {
-        setImmediate(() => {
-          this.underWay = undefined
-          resolve()
-        })
-      })
-    })
-  }
-}
-
-const plain = { prepare: false, values: true }
-
-/** What makes postgres.js roll back where we want it to. */
-class Undone extends Error {}
 
 /** Whether the server said it of something else than connecting: of a connection that was there before. */
 function isOfServer(error: unknown): boolean {

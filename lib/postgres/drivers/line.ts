@@ -12,6 +12,9 @@ export interface How {
   readonly values: boolean
 }
 
+/** For what is sent once. */
+export const unprepared: How = { prepare: false, values: true }
+
 /** Where statements go: one connection, or a client that picks one for each statement. */
 export interface Channel {
   send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult>

@@ -3,9 +3,10 @@ import { type Duplex, PassThrough } from 'node:stream'
 import { connect as connectTls, createSecureContext } from 'node:tls'
 import { markDriverError } from '../../drizzle/driver-errors.js'
 import { OperationalError, ProgrammingError } from '../../errors.js'
+import { startTimer } from '../../persistence/timers.js'
 import { addArrayTypes, arrayTypes } from './array-types.js'
 import type { PostgresClient, PostgresPackage, PostgresParsedOptions, PostgresResult } from './client.js'
-import { type Channel, type How, Line } from './line.js'
+import { type Channel, type How, Line, unprepared } from './line.js'
 
 /** What a link is opened with: postgres.js's options, from which it makes a client. */
 export type ClientOptions = readonly [options: object] | readonly [url: string, options: object]
@@ -76,12 +77,9 @@ export class Link implements Channel {
     requireUsable(ssl)
     let link: Link | undefined
     let expire: () => void = () => undefined
-    const timer = setTimeout(
-      () => {
-        expire()
-      },
-      Math.min(timeoutMs, 2 ** 31 - 1),
-    )
+    const timer = startTimer(() => {
+      expire()
+    }, timeoutMs)
     try {
       await new Promise<unknown>((resolve, reject) => {
         let isLate = false
@@ -120,12 +118,9 @@ export class Link implements Channel {
 
   /** As `send`, for what a server answers at once: one that doesn't in that time is given up, and the connection with it. */
   async sendWithin(timeoutMs: number, sql: string, how: How): Promise<PostgresResult> {
-    const timer = setTimeout(
-      () => {
-        this.#line.lose(noAnswer(timeoutMs))
-      },
-      Math.min(timeoutMs, 2 ** 31 - 1),
-    )
+    const timer = startTimer(() => {
+      this.#line.lose(noAnswer(timeoutMs))
+    }, timeoutMs)
     try {
       return await this.send(sql, [], how)
     } finally {
@@ -154,7 +149,7 @@ export class Link implements Channel {
 
   /** The first statement is what makes the client connect. */
   async #greet(fetchTypes: boolean): Promise<void> {
-    const plainly = (sql: string) => this.send(sql, [], { prepare: false, values: true })
+    const plainly = (sql: string) => this.send(sql, [], unprepared)
     if (fetchTypes) addArrayTypes(this.#client.options, await plainly(arrayTypes))
     else await plainly('SELECT 1')
   }

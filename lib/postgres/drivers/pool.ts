@@ -1,4 +1,5 @@
 import { InterfaceError, OperationalError } from '../../errors.js'
+import { startTimer } from '../../persistence/timers.js'
 import type { Link } from './link.js'
 
 /** How many connections there are, and for how long. */
@@ -106,23 +107,20 @@ export class Pool {
     if (this.#count === 0) return
     const { timeoutMs } = this.#options
     await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(
-        () => {
-          this.#drained = undefined
-          if (this.#hasWaited) {
-            for (const link of this.#links) link.drop()
-            resolve()
-            return
-          }
-          this.#hasWaited = true
-          reject(
-            new OperationalError(`Waited ${timeoutMs} ms for ${this.#count} connections that are still in use`, {
-              retryable: true,
-            }),
-          )
-        },
-        Math.min(timeoutMs, longestTimer),
-      )
+      const timer = startTimer(() => {
+        this.#drained = undefined
+        if (this.#hasWaited) {
+          for (const link of this.#links) link.drop()
+          resolve()
+          return
+        }
+        this.#hasWaited = true
+        reject(
+          new OperationalError(`Waited ${timeoutMs} ms for ${this.#count} connections that are still in use`, {
+            retryable: true,
+          }),
+        )
+      }, timeoutMs)
       this.#drained = () => {
         clearTimeout(timer)
         resolve()
@@ -153,7 +151,7 @@ export class Pool {
     }
     const leftMs = Math.max(1, Math.min(deadline - performance.now(), this.#options.connectTimeoutMs))
     try {
-      const link = await this.#open(Math.min(Math.ceil(leftMs), longestTimer), (lost) => {
+      const link = await this.#open(Math.ceil(leftMs), (lost) => {
         this.#links.delete(lost)
         left()
       })
@@ -176,18 +174,15 @@ export class Pool {
         resolve,
         reject,
         deadline,
-        timer: setTimeout(
-          () => {
-            this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
-            reject(
-              new OperationalError(
-                `Waited ${timeoutMs} ms for a connection: all ${max} of the pool were in use in that time`,
-                { retryable: true },
-              ),
-            )
-          },
-          Math.min(timeoutMs, longestTimer),
-        ),
+        timer: startTimer(() => {
+          this.#waiting.splice(this.#waiting.indexOf(waiter), 1)
+          reject(
+            new OperationalError(
+              `Waited ${timeoutMs} ms for a connection: all ${max} of the pool were in use in that time`,
+              { retryable: true },
+            ),
+          )
+        }, timeoutMs),
       }
       this.#waiting.push(waiter)
     })
@@ -212,9 +207,6 @@ export class Pool {
     return performance.now() >= (this.#dieAt.get(link) ?? Infinity)
   }
 }
-
-// a longer timer fires at once
-const longestTimer = 2 ** 31 - 1
 
 function poolClosed(): InterfaceError {
   return new InterfaceError('The datastore is closed')

@@ -1,7 +1,7 @@
 import { OperationalError } from '../../errors.js'
 import { sqlState } from '../errors.js'
 import type { PostgresPackage, PostgresResult } from './client.js'
-import type { How } from './line.js'
+import { type How, unprepared } from './line.js'
 import { type ClientOptions, Link } from './link.js'
 import { Pool, type PoolOptions } from './pool.js'
 import { type Begun, commitLost, Lease, type OutsideChannel, type Source } from './source.js'
@@ -82,7 +82,7 @@ export class PooledSource implements Source {
 
   async #beginOn(link: Link, how: string, ended: () => void): Promise<Begun> {
     try {
-      await link.sendWithin(this.#options.timeoutMs, `BEGIN ${how}`, simple)
+      await link.sendWithin(this.#options.timeoutMs, `BEGIN ${how}`, unprepared)
     } catch (error) {
       link.drop() // whether it has begun is not known
       throw error
@@ -90,8 +90,6 @@ export class PooledSource implements Source {
     return new PooledTransaction({ link, timeoutMs: this.#options.timeoutMs, ended })
   }
 }
-
-const simple = { prepare: false, values: false }
 
 interface OnLink {
   readonly link: Link
@@ -129,7 +127,7 @@ class PooledTransaction implements Begun {
 
   async savepoint(): Promise<Begun> {
     const nested = new PooledTransaction(this.#on, this)
-    await this.send(`SAVEPOINT ${nested.#name}`, [], simple)
+    await this.send(`SAVEPOINT ${nested.#name}`, [], unprepared)
     return nested
   }
 
@@ -139,7 +137,7 @@ class PooledTransaction implements Begun {
     if (this.#parent) {
       this.#lease.end()
       try {
-        await link.send(`RELEASE SAVEPOINT ${this.#name}`, [], simple)
+        await link.send(`RELEASE SAVEPOINT ${this.#name}`, [], unprepared)
       } catch (error) {
         this.#lease.renew()
         throw this.#firstFailure(error)
@@ -148,8 +146,8 @@ class PooledTransaction implements Begun {
     }
     this.#lease.end()
     try {
-      if (link.isLost) return void (await link.send('COMMIT', [], simple)) // refused, and never sent
-      const { command } = await link.send('COMMIT', [], simple).catch((error: unknown) => {
+      if (link.isLost) return void (await link.send('COMMIT', [], unprepared)) // refused, and never sent
+      const { command } = await link.send('COMMIT', [], unprepared).catch((error: unknown) => {
         throw link.isLost ? commitLost(error) : error
       })
       // the server's answer to the COMMIT of a transaction in which a statement has failed
@@ -166,7 +164,7 @@ class PooledTransaction implements Begun {
     const name = this.#name
     const undo = this.#parent ? `ROLLBACK TO SAVEPOINT ${name}; RELEASE SAVEPOINT ${name}` : 'ROLLBACK'
     try {
-      await link.sendWithin(timeoutMs, undo, simple)
+      await link.sendWithin(timeoutMs, undo, unprepared)
     } catch {
       link.drop() // which rolls all of it back
     } finally {

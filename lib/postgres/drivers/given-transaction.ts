@@ -1,0 +1,196 @@
+import { isConnectionLost, sqlState } from '../errors.js'
+import { startTimer } from '../../persistence/timers.js'
+import type { PostgresClient, PostgresResult, PostgresTransactionSql } from './client.js'
+import { type How, Line, unprepared } from './line.js'
+import { type Begun, commitLost, Lease } from './source.js'
+
+/** What a transaction on a user's client is made from. */
+export interface GivenTransactionParts {
+  readonly sql: PostgresTransactionSql
+  /** Settled when postgres.js has come to the end of it. */
+  readonly ended: () => Promise<unknown>
+  readonly closings: Closings
+  /** How long a rollback may take. */
+  readonly timeoutMs: number
+  /** Of a savepoint. */
+  readonly parent?: GivenTransaction
+}
+
+/**
+ * A transaction of postgres.js, or a savepoint of it, whose callback is held until we say how it ends.
+ *
+ * Once its connection has died the callback is held for ever: postgres.js would send COMMIT or ROLLBACK to the dead
+ * socket when it comes back, which ends the process.
+ *
+ * @see https://github.com/porsager/postgres/issues/1066
+ */
+export class GivenTransaction implements Begun {
+  /** What postgres.js waits for. */
+  readonly suspended: Promise<void>
+  readonly #parts: GivenTransactionParts
+  readonly #line: Line
+  readonly #lease: Lease
+  /** postgres.js names savepoints s0, s1, … over all of a transaction; ours, where this is one. */
+  readonly #names: { next: number }
+  readonly #name: string
+  #finish!: () => void
+  #undo!: (why: Undone) => void
+  /** The statement that failed first, after which the server does nothing until a rollback. */
+  #failure: { readonly error: unknown } | undefined
+
+  constructor(parts: GivenTransactionParts, name = '') {
+    const { ended, parent } = parts
+    this.#parts = parts
+    this.#name = name
+    this.#line = parent
+      ? parent.#line
+      : new Line(() => {
+          parts.closings.begin()
+        })
+    this.#lease = new Lease(parent ? parent.#lease : undefined)
+    this.#names = parent ? parent.#names : { next: 0 }
+    this.suspended = new Promise((resolve, reject) => {
+      this.#finish = resolve
+      this.#undo = reject
+    })
+    // postgres.js stops waiting for its callback when the connection closes
+    if (!parent) {
+      ended().catch((error: unknown) => {
+        if (!this.#lease.isOver || isConnectionLost(error)) this.#line.lose(error)
+      })
+    }
+  }
+
+  async send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    this.#lease.require()
+    return this.#send(sql, parameters, how)
+  }
+
+  async savepoint(): Promise<Begun> {
+    this.#lease.require()
+    const { closings, sql, timeoutMs } = this.#parts
+    if (closings.underWay) await closings.underWay
+    return this.#line.turn(
+      () =>
+        new Promise<Begun>((resolve, reject) => {
+          const name = `s${this.#names.next++}`
+          const ended: Promise<unknown> = sql.savepoint((inside) => {
+            const transaction = new GivenTransaction(
+              { sql: inside, ended: () => ended, closings, timeoutMs, parent: this },
+              name,
+            )
+            resolve(transaction)
+            return transaction.suspended
+          })
+          ended.catch(reject)
+        }),
+    )
+  }
+
+  async commit(): Promise<void> {
+    const { parent, closings } = this.#parts
+    this.#lease.require()
+    this.#lease.end()
+    if (closings.underWay) await closings.underWay
+    this.#line.requireAlive()
+    try {
+      // postgres.js will go back to the savepoint, released or not
+      if (parent && this.#failure) throw this.#failure.error
+      // one that it has come to the end of it leaves
+      if (parent) await this.#release(this)
+      await this.#end(this.#finish)
+    } catch (error) {
+      if (parent) this.#lease.renew()
+      else if (this.#line.isLost) throw commitLost(error)
+      throw this.#failure && sqlState(error) === '25P02' ? this.#failure.error : error
+    }
+  }
+
+  async rollback(): Promise<void> {
+    const { parent, closings, timeoutMs } = this.#parts
+    if (this.#lease.isOver) return
+    this.#lease.end()
+    if (closings.underWay) await closings.underWay
+    const timer = startTimer(() => {
+      this.#line.lose() // a server that says nothing rolls back when it sees that
+    }, timeoutMs)
+    try {
+      await this.#end(() => {
+        this.#undo(new Undone())
+      }).catch((error: unknown) => {
+        if (!(error instanceof Undone)) throw error
+      })
+      if (parent) await this.#release(parent)
+    } catch (error) {
+      // the server has rolled back what it has lost the connection of
+      if (!this.#line.isLost) throw error
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Lets postgres.js go on, once statements that nobody waited for are answered. */
+  #end(goOn: () => void): Promise<void> {
+    return this.#line.turn(async () => {
+      goOn()
+      await this.#parts.ended()
+    })
+  }
+
+  /** @param by  The savepoint itself, or what it is in. */
+  async #release(by: GivenTransaction): Promise<void> {
+    await by.#send(`RELEASE SAVEPOINT ${this.#name}`, [], unprepared)
+  }
+
+  async #send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    const { closings } = this.#parts
+    if (closings.underWay) await closings.underWay
+    try {
+      return await this.#line.send(this.#parts.sql, sql, parameters, how)
+    } catch (error) {
+      this.#failure ??= { error }
+      throw error
+    }
+  }
+}
+
+/**
+ * Knows when a client's connections close.
+ *
+ * A statement that is sent on one after its first sign of that, and before the client has cleared it away, is written to a
+ * socket that is gone, which ends the process; or it is never answered, and the connection never used again. So for that
+ * moment, which ends with the next turn of the event loop, everything of ours waits: any connection may be the one.
+ */
+export class Closings {
+  underWay: Promise<void> | undefined
+  static readonly #all = new WeakMap<PostgresClient, Closings>()
+
+  static of(client: PostgresClient): Closings {
+    let closings = Closings.#all.get(client)
+    if (!closings) Closings.#all.set(client, (closings = new Closings(client)))
+    return closings
+  }
+
+  private constructor({ options }: PostgresClient) {
+    const told = options.onclose
+    // read by the client at each closing
+    options.onclose = (id) => {
+      this.begin()
+      told?.(id)
+    }
+  }
+
+  begin(): void {
+    // a timer, and not setImmediate: closed sockets say so right after the turn of those, when what was sent in it is not
+    // written yet; postgres.js then keeps it for ever, and uses the connection no more
+    this.underWay ??= new Promise((resolve) => {
+      setTimeout(() => {
+        this.underWay = undefined
+        resolve()
+      }, 1)
+    })
+  }
+}
+
+/** What makes postgres.js roll back where we want it to. */
+export class Undone extends Error {}
