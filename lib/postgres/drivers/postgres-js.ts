@@ -26,6 +26,8 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   db: PostgresDatabase<Schema> | undefined
   readonly #source: Source
   readonly #handles: DrizzleHandles<Schema>
+  /** What the recorders' statements run on outside of transactions. */
+  readonly #connections = new WeakMap<OutsideChannel, PostgresConnection>()
   readonly #sharedStatements: SharedStatements | undefined
   #datastore: () => DatastoreOfDriver = () => {
     throw new InterfaceError('The driver has no datastore yet')
@@ -56,7 +58,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   }
 
   read<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
-    return this.#source.outside(async (channel) => work(this.#outside(channel)))
+    return this.#source.outside((channel) => work(this.#outside(channel)))
   }
 
   write<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
@@ -107,7 +109,11 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   }
 
   #outside(channel: OutsideChannel): PostgresConnection {
-    return new PostgresConnection(channel, (work) => atomically(channel, work))
+    const known = this.#connections.get(channel)
+    if (known) return known
+    const connection = new PostgresConnection(channel, (work) => atomically(channel, work))
+    this.#connections.set(channel, connection)
+    return connection
   }
 }
 
