@@ -68,6 +68,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
           giveBackTurn: () => {
             turns.giveBack()
           },
+          once: (work) => this.#onWriter(work),
           patiently: (work) => this.#patiently(() => this.#onWriter(work)),
         },
         options.poolTimeoutMs,
@@ -112,11 +113,13 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     if (accessMode === 'read only') {
       throw new NotSupportedError('accessMode "read only" is not supported on SQLite; commit: false is')
     }
-    await this.#takeTurn()
+    const turn = this.#takeTurn()
+    if (turn) await turn
     try {
-      await this.#patiently(() => {
+      const later = this.#nowOrPatiently(() => {
         this.#writer.begin()
       })
+      if (later) await later
     } catch (error) {
       this.#turns.giveBack()
       throw error
@@ -131,7 +134,8 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   }
 
   async write<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
-    await this.#takeTurn()
+    const turn = this.#takeTurn()
+    if (turn) await turn
     try {
       return await this.#patiently(() => this.#onWriter(work))
     } finally {
@@ -194,11 +198,14 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     return {
       session: this.#options.handles.session(writer, transaction),
       connection: writer,
-      commit: async () => {
-        await this.#patiently(() => {
+      commit: () => {
+        const later = this.#nowOrPatiently(() => {
           writer.commit()
         })
-        this.#turns.giveBack()
+        if (!later) return this.#turns.giveBack()
+        return later.then(() => {
+          this.#turns.giveBack()
+        })
       },
       rollback: () => {
         try {
@@ -236,11 +243,15 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     return work(this.#writer)
   }
 
-  async #takeTurn(timeoutMs = this.#options.poolTimeoutMs): Promise<void> {
+  /** The writer's turn: taken at once, or promised for when it is free. */
+  #takeTurn(timeoutMs = this.#options.poolTimeoutMs): Promise<void> | undefined {
     this.#requireOpen()
     const waiting = this.#turns.take(timeoutMs)
-    if (!waiting) return
-    await waiting
+    return waiting ? this.#whenFree(waiting) : undefined
+  }
+
+  async #whenFree(turn: Promise<void>): Promise<void> {
+    await turn
     if (!this.#closed) return
     this.#turns.giveBack()
     this.#requireOpen()
@@ -248,6 +259,17 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
 
   #requireOpen(): void {
     if (this.#closed) throw new InterfaceError('The datastore is closed')
+  }
+
+  /** As `#patiently`, for what is synchronous and mostly succeeds at once: without a promise then. */
+  #nowOrPatiently(work: () => void): Promise<void> | undefined {
+    try {
+      work()
+    } catch (error) {
+      if (!isBusy(error)) throw error
+      return this.#patiently(work)
+    }
+    return undefined
   }
 
   /** Does it again while another process holds a lock, with pauses that leave the event loop free, until the timeout. */
