@@ -87,8 +87,9 @@ const insertTexts = new WeakMap<TableName, string[]>()
 function insertText(table: TableName, rows: number): string {
   let texts = insertTexts.get(table)
   if (!texts) insertTexts.set(table, (texts = []))
+  // OR ABORT, the default, has to be said: else a trigger's own OR FAIL would stop it half-way and keep that half
   return (texts[rows] ??=
-    `INSERT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?)` +
+    `INSERT OR ABORT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?)` +
     ',(?,?,?,?)'.repeat(rows - 1))
 }
 
