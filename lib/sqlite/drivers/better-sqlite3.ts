@@ -7,7 +7,7 @@ import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError }
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import { type Turns, sharedTurns } from '../../persistence/turns.js'
-import { isBusy, sqliteCode } from '../errors.js'
+import { isBusy, sqliteCode, translate } from '../errors.js'
 import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
 import { sameFile } from '../source.js'
 import { type SqliteClient, SqliteConnection } from './connection.js'
@@ -130,6 +130,11 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   async read<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
     if (this.#reader === this.#writer) return this.write(work)
     this.#requireOpen()
+    try {
+      return await work(this.#reader)
+    } catch (error) {
+      if (!isBusy(error)) throw error
+    }
     return this.#patiently(() => work(this.#reader))
   }
 
@@ -145,7 +150,10 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
 
   append<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
     // SQLite's append is synchronous, so that nothing comes between its statements
-    return this.#sharedCommits?.write(work as (connection: SqliteConnection) => T) ?? this.write(work)
+    if (this.#sharedCommits) return this.#sharedCommits.write(work as (connection: SqliteConnection) => T)
+    return this.write(work).catch((error: unknown) => {
+      throw translate(error)
+    })
   }
 
   async setUp(
@@ -177,7 +185,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     this.db = this.#options.handles.database({
       run: async (sql, work) => {
         this.#requireOpen()
-        const isRead = await this.#patiently(() => reader.called(() => reader.client.prepare(sql)).readonly)
+        const isRead = await this.#patiently(() => reader.called(() => reader.prepared(sql)).readonly)
         const waits = !isRead || reader === writer
         if (waits && this.#datastore().current()) {
           throw new ProgrammingError(

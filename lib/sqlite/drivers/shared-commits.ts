@@ -1,5 +1,5 @@
 import { IntegrityError } from '../../errors.js'
-import { isBusy } from '../errors.js'
+import { isBusy, translate } from '../errors.js'
 import type { SqliteConnection } from './connection.js'
 
 /** What the writes that share commits need of the driver. */
@@ -35,7 +35,7 @@ export class SharedCommits {
     this.#timeoutMs = timeoutMs
   }
 
-  /** Runs `work`, which is synchronous and all or nothing, as part of a commit. */
+  /** Runs `work`, which is synchronous and all or nothing, as part of a commit. Rejects with errors of ours. */
   write<T>(work: (connection: SqliteConnection) => T): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       // what work returns is what its own promise is resolved with
@@ -72,11 +72,11 @@ export class SharedCommits {
   /** Rejects those whose time is over; whoever came later has time left. */
   #sendAway(error: unknown): void {
     const [first, ...others] = this.#waiting
-    first?.reject(error)
+    if (first) refuse(first, error)
     this.#waiting = []
     for (const write of others) {
       if (this.#leftMs(write) > 0) this.#waiting.push(write)
-      else write.reject(error)
+      else refuse(write, error)
     }
   }
 
@@ -103,7 +103,7 @@ export class SharedCommits {
     } catch (error) {
       if (!isBusy(error)) return this.#fail(writes, error)
       // the time to wait for other processes is over for all of them, and would be waited for each again
-      for (const { reject } of writes) reject(error)
+      for (const write of writes) refuse(write, error)
       return
     }
     settle(writes, outcomes)
@@ -111,7 +111,8 @@ export class SharedCommits {
 
   /** Together they failed, and for more than a conflict: each shows by itself what is wrong with it. */
   async #fail(writes: readonly Write[], error: unknown): Promise<void> {
-    if (writes.length === 1) return writes[0]?.reject(error)
+    const [first] = writes
+    if (writes.length === 1 && first) return refuse(first, error)
     for (const write of writes) await this.#commit([write])
   }
 }
@@ -132,11 +133,15 @@ interface Write {
 type Outcome = { readonly value: unknown } | { readonly error: unknown }
 
 function settle(writes: readonly Write[], outcomes: readonly Outcome[]): void {
-  writes.forEach(({ resolve, reject }, index) => {
+  writes.forEach((write, index) => {
     const outcome = outcomes[index] as Outcome
-    if ('error' in outcome) reject(outcome.error)
-    else resolve(outcome.value)
+    if ('error' in outcome) refuse(write, outcome.error)
+    else write.resolve(outcome.value)
   })
+}
+
+function refuse({ reject }: Write, error: unknown): void {
+  reject(translate(error))
 }
 
 /**
