@@ -43,30 +43,46 @@ export class SharedCommits {
       if (this.#isRunning) return
       this.#isRunning = true
       // saves that are started together get here one right after the other: this goes behind them
-      void behindTheOthers.then(this.#start)
+      void behindTheOthers.then(this.#run)
     })
   }
 
-  readonly #start = (): void => void this.#run()
-
-  // Awaits only what is not there yet: with async contexts in use each promise costs a lone save 0.2 to 0.4 µs.
-  async #run(): Promise<void> {
+  // Promises only what is not there yet: with async contexts in use each promise costs a lone save 0.2 to 0.4 µs.
+  readonly #run = (): void => {
     while (this.#waiting.length > 0) {
-      try {
-        const turn = this.#writer.takeTurn(this.#leftMs(this.#waiting[0] as Write))
-        if (turn) await turn
-      } catch (error) {
-        this.#sendAway(error)
-        continue
-      }
-      try {
-        const later = this.#commit(this.#waiting.splice(0, atMostTogether))
-        if (later) await later
-      } finally {
-        this.#writer.giveBackTurn()
+      const later = this.#goOn()
+      if (later) {
+        void later.then(this.#run)
+        return
       }
     }
     this.#isRunning = false
+  }
+
+  /** Takes the writer's turn, and commits what waits then. */
+  #goOn(): Promise<void> | undefined {
+    let turn: Promise<void> | undefined
+    try {
+      turn = this.#writer.takeTurn(this.#leftMs(this.#waiting[0] as Write))
+    } catch (error) {
+      this.#sendAway(error)
+      return undefined
+    }
+    if (!turn) return this.#commitNext()
+    return turn.then(
+      () => this.#commitNext(),
+      (error: unknown) => {
+        this.#sendAway(error)
+      },
+    )
+  }
+
+  #commitNext(): Promise<void> | undefined {
+    const later = this.#commit(this.#waiting.splice(0, atMostTogether))
+    if (!later) this.#writer.giveBackTurn()
+    return later?.finally(() => {
+      this.#writer.giveBackTurn()
+    })
   }
 
   /** Rejects those whose time is over; whoever came later has time left. */
