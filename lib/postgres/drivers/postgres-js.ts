@@ -3,6 +3,7 @@ import { InterfaceError } from '../../errors.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
+import { translate } from '../errors.js'
 import type { SharedStatements, SharingOptions } from '../shared-statements.js'
 import { PostgresConnection } from './connection.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
@@ -68,7 +69,10 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   append(insert: Insert, alone: (connection: PostgresConnection) => number[] | Promise<number[]>): Promise<number[]> {
     // only events have ids to share; with tracking it takes a transaction
     const shares = insert.table.kind === 'events' && !insert.tracking
-    return shares && this.#sharedStatements ? this.#sharedStatements.insert(insert, alone) : this.read(alone)
+    if (shares && this.#sharedStatements) return this.#sharedStatements.insert(insert, alone)
+    return this.read(alone).catch((error: unknown) => {
+      throw translate(error)
+    })
   }
 
   async setUp(
