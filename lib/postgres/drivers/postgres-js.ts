@@ -4,7 +4,7 @@ import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
 import { translate } from '../errors.js'
-import type { SharedStatements, SharingOptions } from '../shared-statements.js'
+import type { SharedStatements, SharingOptions } from './shared-statements.js'
 import { PostgresConnection } from './connection.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
 

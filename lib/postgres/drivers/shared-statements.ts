@@ -1,10 +1,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Insert, TableName } from '../drizzle/dialect.js'
-import { OperationalError } from '../errors.js'
-import type { Events } from './append-together.js'
-import type { PostgresConnection } from './drivers/connection.js'
-import { isConnectionLost, sqlState, translate } from './errors.js'
+import type { Insert, TableName } from '../../drizzle/dialect.js'
+import { OperationalError } from '../../errors.js'
+import type { Events } from '../append-together.js'
+import type { PostgresConnection } from './connection.js'
+import { isConnectionLost, sqlState, translate } from '../errors.js'
 
 /** What inserts that share statements need of the rest. */
 export interface SharingOptions {
