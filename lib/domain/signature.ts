@@ -57,7 +57,10 @@ export class Signature {
   ownArguments(args: readonly unknown[], data: Record<string, unknown>): unknown[] {
     const names = this.#names
     if (names.length === 0) return this.#object === 'none' ? [] : [ownCopy(data)]
-    return names.map((name, index) => (args[index] === undefined ? undefined : ownCopy(data[name])))
+    const own: unknown[] = []
+    let index = 0
+    for (const name of names) own.push(args[index++] === undefined ? undefined : ownCopy(data[name]))
+    return own
   }
 
   /** The arguments for the body, which may keep and change them: `data` is an event's own, and used up. */
