@@ -29,7 +29,7 @@ export class SaveOrder {
       if (!other || (object as { pendingEvents?: readonly unknown[] }).pendingEvents?.length === 0) continue
       // only what is inside of this transaction is sure not to wait for it
       if (transaction && !other.transaction?.isInside(transaction)) throw savedElsewhere()
-      return other.end()
+      return other.settled()
     }
     return undefined
   }
@@ -46,7 +46,7 @@ export class SaveOrder {
     for (const aggregate of save.aggregates) {
       if (this.#underWay.get(aggregate) === save) this.#underWay.delete(aggregate)
     }
-    save.ended()
+    save.settle()
   }
 
   /**
@@ -64,8 +64,8 @@ export class SaveOrder {
       const undecided = this.#savedIn.get(aggregate)?.decider
       if (undecided && !transaction?.isInside(undecided)) throw savedElsewhere()
     }
-    const doubtful = aggregates.filter((aggregate) => this.#doubtful.has(aggregate))
-    return doubtful.length > 0 ? this.#checkDoubtful(doubtful, events, recorder) : undefined
+    const isDoubtful = aggregates.some((aggregate) => this.#doubtful.has(aggregate))
+    return isDoubtful ? this.#checkDoubtful(aggregates, events, recorder) : undefined
   }
 
   async #checkDoubtful(
@@ -74,6 +74,7 @@ export class SaveOrder {
     recorder: AggregateRecorder,
   ): Promise<void> {
     for (const aggregate of aggregates) {
+      if (!this.#doubtful.has(aggregate)) continue
       const { id } = aggregate as { id?: unknown }
       await requireStoredBefore(
         recorder,
@@ -104,11 +105,11 @@ export class SaveUnderWay {
   ) {}
 
   /** Resolves once it has settled, however. */
-  end(): Promise<void> {
+  settled(): Promise<void> {
     return new Promise((resolve) => this.#waiting.push(resolve))
   }
 
-  ended(): void {
+  settle(): void {
     for (const goOn of this.#waiting) goOn()
   }
 }
