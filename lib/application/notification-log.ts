@@ -64,14 +64,20 @@ export class NotificationLog {
     return this.#recorder.selectNotifications({ ...bounds, limit })
   }
 
-  /** All notifications from `start` (default: the first) to the last there is when the reader gets there. */
+  /**
+   * All notifications from `start` (default: the first) to the last there is when the reader gets there.
+   *
+   * Pages grow while it reads on, from a section to a thousand: a reader of a few waits for a few.
+   */
   async *read({ start = 1 }: { start?: number | undefined } = {}): AsyncGenerator<Notification, void, undefined> {
+    let limit = this.sectionSize
     for (let next = start; ;) {
-      const items = await this.#recorder.selectNotifications({ start: next, limit: this.sectionSize })
+      const items = await this.#recorder.selectNotifications({ start: next, limit })
       yield* items
       const last = items.at(-1)
-      if (!last || items.length < this.sectionSize) return
+      if (!last || items.length < limit) return
       next = last.id + 1
+      limit = Math.max(this.sectionSize, Math.min(limit * 4, 1000))
     }
   }
 }
