@@ -73,9 +73,10 @@ export class NotificationLog {
     let limit = this.sectionSize
     for (let next = start; ;) {
       const items = await this.#recorder.selectNotifications({ start: next, limit })
-      yield* items
+      for (const item of items) yield item // `yield*` takes half as long again
       const last = items.at(-1)
-      if (!last || items.length < limit) return
+      // not where a page is not full: much may have come while its reader was busy with it
+      if (!last || items.length < this.sectionSize) return
       next = last.id + 1
       limit = Math.max(this.sectionSize, Math.min(limit * 4, 1000))
     }

@@ -53,7 +53,8 @@ export async function selectTexts(
   return storedTexts
 }
 
-const separator = '\x1e'
+/** Stands between texts that come as one; in JSON it never stands as it is. */
+export const separator = '\x1e'
 
 function storedText(originatorId: string, line: string): StoredText | undefined {
   const topicAt = line.indexOf(separator) + 1

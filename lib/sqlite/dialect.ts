@@ -87,7 +87,9 @@ async function pageInOneRow(connection: SqliteConnection, table: TableName, opti
 
 // bytes can only be joined as text; in UTF-8 it is the same bytes, whatever they are
 const inOneRow: Together = {
-  list: (column) => `json_group_array(${column})`,
+  numbers: (column) => `json_group_array(${column})`,
+  texts: (column) => `json_group_array(${column})`,
+  asTexts: (selected) => JSON.parse(selected) as string[],
   joined: (column) => `CAST(group_concat(${column}, '') AS blob)`,
   asBytes: (selected) => selected as Uint8Array,
 }
