@@ -104,7 +104,6 @@ function statesIn(page: Uint8Array, lengths: readonly number[]): Uint8Array[] | 
   let [at, shared, sharedAt, sharedEnd] = [0, page, 0, 0]
   for (let index = 0; index < lengths.length; index += 1) {
     const end = at + (lengths[index] as number)
-    if (end > page.length) return undefined
     if (end > sharedEnd) {
       sharedAt = at
       sharedEnd = Math.max(end, at + Buffer.poolSize)

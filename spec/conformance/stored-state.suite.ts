@@ -61,8 +61,8 @@ export function storedStateSuite(define: DefineCase): void {
     })
 
     define('may be any bytes: they come as they were stored, beside any others', async (opened) => {
-      const { recorder } = schoolOn(opened)
-      const snapshots = await opened.factory('Bytes').aggregateRecorder('snapshots')
+      const factory = opened.factory('Bytes')
+      const [recorder, snapshots] = [await factory.applicationRecorder(), await factory.aggregateRecorder('snapshots')]
       const states = [...anyBytes, bytes('{}')]
       const events = states.map((state, index) => storedEvent('any', index + 1, { state }))
       await snapshots.insertEvents(events)
@@ -94,7 +94,7 @@ export function storedStateSuite(define: DefineCase): void {
     })
 
     define('stand beside ids and topics of any characters', async (opened) => {
-      const { recorder } = schoolOn(opened)
+      const recorder = await opened.factory('Characters').applicationRecorder()
       const texts = [
         '\x1e',
         'a\x1eb',
