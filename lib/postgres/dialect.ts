@@ -1,10 +1,11 @@
-import type { Dialect, TableName } from '../drizzle/dialect.js'
+import type { Dialect, Insert, TableName } from '../drizzle/dialect.js'
 import { isForOneRow, selectPage, type Together } from '../drizzle/pages.js'
 import * as statements from '../drizzle/statements.js'
 import { DatabaseProgrammingError, OperationalError, ProgrammingError } from '../errors.js'
 import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
-import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
+import type { Notification, StoredEvent, StoredText } from '../persistence/stored-event.js'
 import { Append } from './append.js'
+import { AppendTogether, type Events } from './append-together.js'
 import { textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState, translate } from './errors.js'
@@ -16,16 +17,22 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   readonly name = 'postgresql'
   readonly capabilities = { concurrentWriters: true, ownTables: true }
   readonly #timeoutMs: number
+  readonly #lockWaitMs: number | undefined
   readonly #sequences = new Map<string, EventSequence | null>()
   readonly #appends = new Map<string, Append>()
+  readonly #together = new Map<string, AppendTogether>()
   /** By table of events. */
   readonly #settled = new Map<string, Settled>()
   /** The tables of events whose states were seen not to be text. */
   readonly #ofBytes = new Set<string>()
 
-  /** @param timeoutMs  How long statements of ours wait for others, where they have to. */
-  constructor(timeoutMs: number) {
+  /**
+   * @param timeoutMs  How long statements of ours wait for others, where they have to.
+   * @param lockWaitMs  How long an insert outside of a transaction waits in the server; see `Append`.
+   */
+  constructor(timeoutMs: number, lockWaitMs?: number) {
     this.#timeoutMs = timeoutMs
+    this.#lockWaitMs = lockWaitMs
   }
 
   table(table: TableName): string {
@@ -83,12 +90,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     for (const table of tables) await this.hasTable(connection, table)
   }
 
-  async append(
-    connection: PostgresConnection,
-    table: TableName,
-    events: readonly StoredEvent[],
-    tracking?: { readonly table: TableName; readonly position: Tracking },
-  ): Promise<number[]> {
+  append(connection: PostgresConnection, { table, events, tracking }: Insert): Promise<number[]> {
     if (!tracking) return this.#insert(connection, table, events)
     return connection.atomically(async (inside) => {
       const ids = await this.#insert(inside, table, events)
@@ -98,6 +100,29 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
       if (connection.inTransaction) await (await this.#append(inside, table)).takeBack(inside, ids)
       throw statements.trackingConflict(tracking.position)
     })
+  }
+
+  /**
+   * Inserts for several by one statement, outside of a transaction.
+   *
+   * @param table  Of events.
+   * @param inserts  No key stands twice among them.
+   * @returns For each of them its ids, or `undefined` where nothing of it is stored.
+   */
+  async appendTogether(
+    connection: PostgresConnection,
+    table: TableName,
+    inserts: readonly Events[],
+  ): Promise<(number[] | undefined)[]> {
+    const name = qualified(table)
+    let together = this.#together.get(name)
+    if (!together) {
+      const sequence = await this.#requireSequence(connection, table)
+      if (!sequence) return inserts.map(() => undefined)
+      together = new AppendTogether(table, sequence, this.#lockWaitMs ?? 0)
+      this.#together.set(name, together)
+    }
+    return together.insert(connection, inserts)
   }
 
   async selectTexts(
@@ -149,7 +174,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   async #insert(connection: PostgresConnection, table: TableName, events: readonly StoredEvent[]): Promise<number[]> {
     if (events.length === 0) return []
     for (let attempt = 1; ; attempt += 1) {
-      const append = await this.#append(connection, table)
+      const append = this.#appends.get(qualified(table)) ?? (await this.#append(connection, table))
       try {
         const ids = await append.insert(connection, events)
         if (ids) return ids
@@ -213,14 +238,12 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   #forget(table: TableName): void {
     this.#sequences.delete(qualified(table))
     this.#appends.delete(qualified(table))
+    this.#together.delete(qualified(table))
   }
 
   async #append(connection: PostgresConnection, table: TableName): Promise<Append> {
-    const name = qualified(table)
-    const known = this.#appends.get(name)
-    if (known) return known
-    const append = new Append(table, await this.#requireSequence(connection, table), this.#timeoutMs)
-    this.#appends.set(name, append)
+    const append = new Append(table, await this.#requireSequence(connection, table), this.#timeoutMs, this.#lockWaitMs)
+    this.#appends.set(qualified(table), append)
     return append
   }
 

@@ -39,7 +39,7 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     })
   },
 
-  append(connection, table, events, tracking) {
+  append(connection, { table, events, tracking }) {
     // a single INSERT is atomic by itself, and a refused one leaves a transaction that it is in as it was
     if (!tracking && events.length <= rowsPerStatement) return insertEvents(connection, table, events)
     // before, since of several statements the later would find the rows of the earlier
@@ -110,11 +110,16 @@ function insertEvents(connection: SqliteConnection, table: TableName, events: re
   return events.map((_, index) => last - events.length + 1 + index)
 }
 
+/** Made once for each table and number of rows: a long text costs more to make and to find than to run. */
+const insertTexts = new WeakMap<TableName, string[]>()
+
 function insertText(table: TableName, rows: number): string {
-  return (
-    `INSERT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?)` +
-    ',(?,?,?,?)'.repeat(rows - 1)
-  )
+  let texts = insertTexts.get(table)
+  if (!texts) insertTexts.set(table, (texts = []))
+  // OR ABORT, the default, has to be said: else a trigger's own OR FAIL would stop it half-way and keep that half
+  return (texts[rows] ??=
+    `INSERT OR ABORT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?)` +
+    ',(?,?,?,?)'.repeat(rows - 1))
 }
 
 /** The conflict that made an INSERT fail, if it was one: found in the table, not in the error's text. */

@@ -1,8 +1,10 @@
-import type { DatastoreOfDriver, Driver } from '../../drizzle/dialect.js'
+import type { DatastoreOfDriver, Driver, Insert } from '../../drizzle/dialect.js'
 import { InterfaceError } from '../../errors.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
+import { translate } from '../errors.js'
+import type { SharedStatements, SharingOptions } from './shared-statements.js'
 import { PostgresConnection } from './connection.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
 
@@ -12,6 +14,8 @@ export interface DriverOptions<Schema extends Record<string, unknown>> {
   readonly handles: DrizzleHandles<Schema>
   /** The user's own database, where they gave one. */
   readonly db?: object | undefined
+  /** Makes what inserts share statements by, where they do. */
+  readonly sharing?: ((outside: SharingOptions['outside']) => SharedStatements) | undefined
 }
 
 /** postgres.js: statements outside transactions each on a connection that is free, a transaction on one of its own. */
@@ -23,13 +27,17 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   db: PostgresDatabase<Schema> | undefined
   readonly #source: Source
   readonly #handles: DrizzleHandles<Schema>
+  /** What the recorders' statements run on outside of transactions. */
+  readonly #connections = new WeakMap<OutsideChannel, PostgresConnection>()
+  readonly #sharedStatements: SharedStatements | undefined
   #datastore: () => DatastoreOfDriver = () => {
     throw new InterfaceError('The driver has no datastore yet')
   }
 
-  constructor({ source, handles, db }: DriverOptions<Schema>) {
+  constructor({ source, handles, db, sharing }: DriverOptions<Schema>) {
     this.#source = source
     this.#handles = handles
+    this.#sharedStatements = sharing?.((work) => this.read(work))
     if (db) this.db = this.#database(db)
   }
 
@@ -51,15 +59,20 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   }
 
   read<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
-    return this.#source.outside(async (channel) => work(this.#outside(channel)))
+    return this.#source.outside((channel) => work(this.#outside(channel)))
   }
 
   write<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
     return this.read(work)
   }
 
-  append<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
-    return this.read(work)
+  append(insert: Insert, alone: (connection: PostgresConnection) => number[] | Promise<number[]>): Promise<number[]> {
+    // only events have ids to share; with tracking it takes a transaction
+    const shares = insert.table.kind === 'events' && !insert.tracking
+    if (shares && this.#sharedStatements) return this.#sharedStatements.insert(insert, alone)
+    return this.read(alone).catch((error: unknown) => {
+      throw translate(error)
+    })
   }
 
   async setUp(
@@ -100,7 +113,11 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   }
 
   #outside(channel: OutsideChannel): PostgresConnection {
-    return new PostgresConnection(channel, (work) => atomically(channel, work))
+    const known = this.#connections.get(channel)
+    if (known) return known
+    const connection = new PostgresConnection(channel, (work) => atomically(channel, work))
+    this.#connections.set(channel, connection)
+    return connection
   }
 }
 
