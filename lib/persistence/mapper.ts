@@ -60,7 +60,7 @@ export class Mapper {
    * @throws MapperDeserialisationError  The state can't be read, or a newer version of the code wrote it. Names topic,
    *   originator id and version; the cause is there only where it can't contain state.
    */
-  toDomainEvent(stored: StoredEvent): DomainEvent {
+  toDomainEvent(stored: StoredEvent | StoredText): DomainEvent {
     const event = this.decode(stored)
     freeze(event.data)
     freeze(event.metadata)
