@@ -28,17 +28,28 @@ const keys = 2 ** 31
 /** A sequence's value, of which every number above is yet to be drawn. */
 const lastDrawn = 'CASE WHEN is_called THEN last_value ELSE last_value - 1 END'
 
+/** What registers a writer. */
+export interface Registering {
+  /**
+   * How long the statement, and what comes after it in its transaction, waits for what others have locked, in ms. Default:
+   * as the connection is set.
+   */
+  readonly lockWaitMs?: number | undefined
+}
+
 /**
- * The row that a statement has to take its ids after: registers a writer.
- *
- * A common table expression `floor (zero)` with one row, 0; whatever draws ids depends on its value. None where the name
- * is another table's by now.
+ * What registers a writer: a FROM clause of one row, which ids have to be drawn for. No row where the name is another
+ * table's by now.
  */
-export function registration(table: TableName, sequence: EventSequence): string {
-  return (
-    `floor AS MATERIALIZED (SELECT (${registered(table)} IS NULL)::int AS zero ` +
-    `FROM ${sequence.name} WHERE ${isTable(table, sequence)})`
-  )
+export function fromRegistered(table: TableName, sequence: EventSequence, { lockWaitMs }: Registering = {}): string {
+  const wait =
+    lockWaitMs === undefined ? '' : ` AND set_config('lock_timeout', ${literal(String(lockWaitMs))}, true) IS NOT NULL`
+  return `FROM ${sequence.name} WHERE ${isTable(table, sequence)}${wait} AND ${registered(table)} IS NOT NULL`
+}
+
+/** The same as a common table expression: `floor (zero)` with one row, 0, on whose value depends whatever draws ids. */
+export function registration(table: TableName, sequence: EventSequence, registering?: Registering): string {
+  return `floor AS MATERIALIZED (SELECT 0 AS zero ${fromRegistered(table, sequence, registering)})`
 }
 
 /**
