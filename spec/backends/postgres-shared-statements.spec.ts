@@ -196,6 +196,69 @@ for (const poolOwner of poolOwners) {
         for (const each of held) await recorder.insertEvents(each)
       })
 
+      it('(a thousand that wait) are each refused when the pool timeout is over, with nothing stored later', async () => {
+        const { recorder } = await place.school({ max: 2, poolTimeoutMs: 500 })
+        const transaction = await heldByHand(1000)
+        const held = Array.from({ length: 1000 }, (_, i) => [event('held', i + 1)])
+        const outcomes = await within('the saves', startTogether(recorder, held))
+        for (const outcome of outcomes) {
+          expect(outcome.status).to.equal('rejected')
+          expect((outcome as PromiseRejectedResult).reason)
+            .to.be.instanceOf(OperationalError)
+            .with.property('retryable', true)
+        }
+        await transaction.rollback()
+        await place.isIdle()
+        expect(await place.stored()).to.deep.equal([])
+      })
+
+      it('(two hundred that wait) have their conflicts told without waiting for all of those', async () => {
+        await using tap = await Wiretap.before(postgresUrl())
+        const { recorder } = await place.school({ max: 2, url: tap.url })
+        await recorder.insertEvents([event('taken', 1)])
+        const transaction = await heldByHand(200)
+        const waiting = Promise.allSettled(
+          Array.from({ length: 200 }, (_, i) => recorder.insertEvents([event('held', i + 1)])),
+        )
+        await within('a save beside them', recorder.insertEvents([event('beside', 1)]))
+        const isAsked = (exchanges: readonly Exchange[]) =>
+          exchanges.filter(({ messages }) => messages.includes('Execute'))
+        for (const round of [1, 2, 3]) {
+          const exchanges = await tap.during(() =>
+            within(
+              'the conflict',
+              Promise.all([
+                recorder.insertEvents([event(`neighbour ${round}`, 1)]),
+                rejection(recorder.insertEvents([event('taken', 1)]), RecordConflictError),
+                recorder.insertEvents([event(`neighbour ${round}, too`, 1)]),
+              ]),
+            ),
+          )
+          // its own are a few
+          expect(isAsked(exchanges).length, `statements until then, round ${round}`).to.be.below(60)
+        }
+        await transaction.commit()
+        const outcomes = await within('those that wait', waiting)
+        for (const outcome of outcomes) {
+          expect((outcome as PromiseRejectedResult).reason).to.be.instanceOf(RecordConflictError)
+        }
+      })
+
+      it('are refused, and not stored later, where the datastore is closed meanwhile', async () => {
+        const { recorder, datastore } = await place.school({ max: 2 })
+        const transaction = await heldByHand(1)
+        const waiting = failure(recorder.insertEvents([event('own', 1), event('held', 1)]))
+        const beside = neighbours().map((each) => recorder.insertEvents(each))
+        await place.waits()
+        await within('the others', Promise.all(beside))
+        await within('closing', datastore.close())
+        const error = await within('the one that waits', waiting)
+        expect(error).to.be.instanceOf(InterfaceError)
+        await transaction.rollback()
+        await place.isIdle()
+        expect((await place.stored()).sort()).to.deep.equal(neighbours().flat().map(storedKey).sort())
+      })
+
       it('are saved beside inserts with tracking, snapshots and transactions, which wait for none of them', async () => {
         const { recorder, factory, datastore } = await place.school({ max: 4 })
         const snapshots = await factory.aggregateRecorder('snapshots')
