@@ -383,15 +383,12 @@ for (const poolOwner of poolOwners) {
     })
 
     describe('and whose connection is lost', () => {
-      const slept = [event('slept', 1, 'slept', { topic: 'Dog.Slept' })]
+      const slept = [nap('slept')]
 
       beforeEach(async () => {
         const { recorder } = await place.school()
         await recorder.insertEvents([event('first', 1)])
-        await rival.unsafe(
-          `CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NEW; END $$;
-           CREATE TRIGGER nap BEFORE INSERT ON school_events FOR EACH ROW WHEN (NEW.topic = 'Dog.Slept') EXECUTE FUNCTION nap()`,
-        )
+        await rival.unsafe(napping('PERFORM pg_sleep(30)'))
       })
 
       /** Repeats what was refused, and expects that everything is there in the end, once. */
@@ -534,6 +531,63 @@ for (const poolOwner of poolOwners) {
       expect(added).to.have.length(32)
     })
 
+    it('are stored whole or not at all where a rival takes a version at that very moment', async () => {
+      const { recorder } = await place.school()
+      await asleep(rival)
+      const beaten = [[event('own', 1), event('rival', 1), event('own', 2)], [event('rival', 2)]]
+      const last = [event('rival', 4), event('own', 3)]
+      const inserts = [...neighbours(), [nap('nap')], ...beaten, ...neighbours(', too'), last]
+      const saving = startTogether(recorder, inserts)
+      await place.waits('PgSleep')
+      // the statement has looked, and has not yet come to them
+      await rival.unsafe(
+        `INSERT INTO school_events (originator_id, originator_version, topic, state)
+         SELECT 'rival', n, 'Dog.Held', '' FROM generate_series(1, 4) AS n`,
+      )
+      await awake(rival)
+      const outcomes = await within('the saves', saving)
+      for (const [i, outcome] of outcomes.entries()) {
+        const isBeaten = [...beaten, last].includes(inserts[i]!)
+        expect(outcome.status, `insert ${i}`).to.equal(isBeaten ? 'rejected' : 'fulfilled')
+        if (outcome.status === 'fulfilled') continue
+        expect(outcome.reason)
+          .to.be.instanceOf(RecordConflictError)
+          .and.include({ originatorId: 'rival', currentVersion: 4 })
+      }
+      const expected = inserts
+        .filter((each) => ![...beaten, last].includes(each))
+        .flat()
+        .map(storedKey)
+      const stored = (await place.stored()).filter((key) => !key.startsWith('rival'))
+      expect(stored.sort()).to.deep.equal(expected.sort())
+      const ids = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+      for (const own of ids) expect(own).to.deep.equal(own.map((_, i) => own[0]! + i))
+    })
+
+    for (const [size, count] of [
+      ['one event each', 1],
+      ['several', 3],
+    ] as const) {
+      it(`(${size}) hold readers back from their ids on until they are committed`, async () => {
+        const [{ recorder }, other] = await Promise.all([place.school(), place.school()])
+        await asleep(rival)
+        const inserts = [...Array.from({ length: 10 }, (_, i) => events(`dog ${i}`, i === 0 ? 1 : count)), [nap('nap')]]
+        const saving = startTogether(recorder, inserts)
+        await place.waits('PgSleep')
+        const [id] = await other.recorder.insertEvents([event('later', 1)])
+        const seen = await other.recorder.selectNotifications({ limit: 1000 })
+        const maximum = await other.recorder.maxNotificationId()
+        await awake(rival)
+        const outcomes = await saving
+        const ids = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []))
+        // otherwise the case has shown nothing
+        expect(ids.filter((own) => own < id!)).to.have.length(inserts.flat().length)
+        expect(maximum).to.equal(ids[0])
+        expect(seen.map((one) => one.id)).to.deep.equal([ids[0]])
+        expect(await other.recorder.selectNotifications({ limit: 1000 })).to.have.length(ids.length + 1)
+      })
+    }
+
     it('are each refused after their own time where all connections are taken, with nothing stored', async () => {
       const { recorder, datastore } = await place.school({ max: 1, poolTimeoutMs: 500 })
       const holding = await datastore.transaction()
@@ -550,22 +604,19 @@ for (const poolOwner of poolOwners) {
 
     it('wait no longer than the pool timeout for a statement that takes its time', async () => {
       const { recorder } = await place.school({ max: 2, poolTimeoutMs: 500 })
-      await rival.unsafe(
-        `CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NEW; END $$;
-         CREATE TRIGGER nap BEFORE INSERT ON school_events FOR EACH ROW WHEN (NEW.topic = 'Dog.Slept') EXECUTE FUNCTION nap()`,
-      )
-      const napping = watched(recorder.insertEvents([event('slept', 1, 'slept', { topic: 'Dog.Slept' })]))
+      await rival.unsafe(napping('PERFORM pg_sleep(30)'))
+      const slow = watched(recorder.insertEvents([nap('slept')]))
       await place.waits('PgSleep')
       const inserts = neighbours()
       const outcomes = await within('the others', startTogether(recorder, inserts))
-      expect(napping.isSettled).to.equal(false)
+      expect(slow.isSettled).to.equal(false)
       // stored by another connection, or refused
       for (const outcome of outcomes) {
         if (outcome.status === 'fulfilled') continue
         expect(outcome.reason).to.be.instanceOf(OperationalError).with.property('retryable', true)
       }
       await place.end('PgSleep')
-      await rejection(napping.promise, OperationalError)
+      await rejection(slow.promise, OperationalError)
       await place.isIdle()
       const kept = inserts.filter((_, i) => outcomes[i]!.status === 'fulfilled').flat()
       expect((await place.stored()).sort()).to.deep.equal(kept.map(storedKey).sort())
@@ -653,6 +704,27 @@ for (const poolOwner of poolOwners) {
 }
 
 const prepared = 'Bind Execute Sync'
+
+/** Makes a trigger that does that for each event of `nap`. */
+function napping(how: string): string {
+  return `CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${how}; RETURN NEW; END $$;
+    CREATE TRIGGER nap BEFORE INSERT ON school_events FOR EACH ROW WHEN (NEW.topic = 'Dog.Slept') EXECUTE FUNCTION nap()`
+}
+
+/** Lets events of `nap` take until `awake`, and not by waiting for a lock, which statements do for a moment only. */
+async function asleep(rival: Sql): Promise<void> {
+  const isLocked = `EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1 AND objid = hashtext(current_schema())::oid)`
+  await rival.unsafe('SELECT pg_advisory_lock(1, hashtext(current_schema()))')
+  await rival.unsafe(napping(`WHILE ${isLocked} LOOP PERFORM pg_sleep(0.02); END LOOP`))
+}
+
+async function awake(rival: Sql): Promise<void> {
+  await rival.unsafe('SELECT pg_advisory_unlock_all()')
+}
+
+function nap(name: string): StoredEvent {
+  return event(name, 1, name, { topic: 'Dog.Slept' })
+}
 
 /** Thirty inserts of one to three events, of originators that nobody else has. */
 function neighbours(suffix = ''): StoredEvent[][] {

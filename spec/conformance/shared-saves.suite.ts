@@ -91,11 +91,20 @@ export function sharedSavesSuite(define: DefineCase): void {
 
     define('of one stream are all stored where their versions follow each other', async ({ factory }) => {
       const recorder = await factory().applicationRecorder()
-      const inserts = Array.from({ length: 40 }, (_, i) => storedEvents('dog', 3 * i + 1, 3 * i + 3))
-      const outcomes = await startTogether(recorder, inserts)
-      const added = await recorder.selectNotifications({ limit: 1000 })
-      expect(faultsOf({ inserts, outcomes, before: [], added })).to.deep.equal([])
-      expect(versions(await recorder.selectEvents('dog'))).to.deep.equal(Array.from({ length: 120 }, (_, i) => i + 1))
+      const inserts = Array.from({ length: 40 }, (_, i) => [
+        storedEvents('dog', 3 * i + 1, 3 * i + 3),
+        [storedEvent('cat', i + 1)],
+      ])
+      for (const each of [inserts.flat(), Array.from({ length: 40 }, (_, i) => [storedEvent('fox', i + 1)])]) {
+        const last = (await recorder.maxNotificationId()) ?? 0
+        const outcomes = await startTogether(recorder, each)
+        const added = await recorder.selectNotifications({ start: last + 1, limit: 1000 })
+        expect(faultsOf({ inserts: each, outcomes, before: [], added })).to.deep.equal([])
+      }
+      for (const [id, length] of [['dog', 120] as const, ['cat', 40] as const, ['fox', 40] as const]) {
+        const stored = versions(await recorder.selectEvents(id))
+        expect(stored).to.deep.equal(Array.from({ length }, (_, i) => i + 1))
+      }
     })
 
     define('tell ids apart that look alike, and give back every byte', async ({ factory }) => {
@@ -192,15 +201,21 @@ export function sharedSavesSuite(define: DefineCase): void {
         const snapshots = [await school.aggregateRecorder('snapshots'), await kennel.aggregateRecorder('snapshots')]
         await recorders[0]!.insertEvents([storedEvent('taken', 1)])
         await snapshots[1]!.insertEvents([storedEvent('taken', 1)])
+        const all = [...recorders, ...snapshots]
         const ids = Array.from({ length: 10 }, (_, i) => `dog ${i}`).concat('taken')
-        const saves = ids.flatMap((id) =>
-          [...recorders, ...snapshots].map((recorder) => recorder.insertEvents([storedEvent(id, 1)])),
-        )
-        const outcomes = await Promise.allSettled(saves)
+        const outcomes = await Promise.allSettled([
+          ...ids.flatMap((id) => all.map((recorder) => recorder.insertEvents([storedEvent(id, 1)]))),
+          ...ids.flatMap((id) => all.map((recorder, i) => recorder.insertEvents([storedEvent(`${id}, only ${i}`, 1)]))),
+        ])
         const refused = outcomes.flatMap(({ status }, index) => (status === 'rejected' ? [index] : []))
         expect(refused).to.deep.equal([40, 43])
-        for (const recorder of [...recorders, ...snapshots]) {
-          for (const id of ids) expect(versions(await recorder.selectEvents(id))).to.deep.equal([1])
+        for (const [own, recorder] of all.entries()) {
+          for (const id of ids) {
+            expect(versions(await recorder.selectEvents(id))).to.deep.equal([1])
+            for (const i of all.keys()) {
+              expect(await recorder.selectEvents(`${id}, only ${i}`)).to.have.length(i === own ? 1 : 0)
+            }
+          }
         }
       },
     )
