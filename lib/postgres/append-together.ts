@@ -2,7 +2,7 @@ import type { TableName } from '../drizzle/dialect.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
 import { hexArray, numberArray, textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
-import { contiguousBlock, type EventSequence, registration } from './order.js'
+import { contiguousBlock, type EventSequence, floor, fromRegistered } from './order.js'
 import { qualified } from './tables.js'
 
 /** The events of one insert. */
@@ -17,7 +17,7 @@ export class AppendTogether {
   constructor(table: TableName, sequence: EventSequence, lockWaitMs: number) {
     const name = qualified(table)
     const into = `INSERT INTO ${name}`
-    const registered = registration(table, sequence, { lockWaitMs })
+    const registered = floor(fromRegistered(table, sequence, lockWaitMs))
     this.#single =
       `WITH ${registered} ${into} (${columns}) SELECT ${key}, topic, decode(state, 'hex') FROM floor ` +
       `CROSS JOIN unnest($1::text[], $2::int8[], $3::text[], $4::text[]) AS e (${columns}) ` +

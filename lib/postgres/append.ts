@@ -7,14 +7,7 @@ import { asArrays } from './append-together.js'
 import { hex, numberArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState } from './errors.js'
-import {
-  contiguousBlock,
-  type EventSequence,
-  fromRegistered,
-  isTable,
-  registration,
-  registrationOnce,
-} from './order.js'
+import { contiguousBlock, type EventSequence, floor, fromRegistered, fromRegisteredOnce, isTable } from './order.js'
 import { qualified } from './tables.js'
 
 /** Records events by one statement. */
@@ -54,18 +47,18 @@ export class Append {
     if (sequence) {
       this.#one =
         `${into} (${columns}) SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') ` +
-        `${fromRegistered(table, sequence, { lockWaitMs })} RETURNING notification_id`
+        `${fromRegistered(table, sequence, lockWaitMs)} RETURNING notification_id`
       const isFree = `NOT EXISTS (SELECT FROM ${name} WHERE originator_id = $1::text AND originator_version = $2::int8)`
       this.#oneUnlessTaken =
-        `WITH ${registrationOnce(table, sequence, isFree)} ${into} (${columns}) ` +
-        `SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') FROM floor ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
+        `${into} (${columns}) SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') ` +
+        `${fromRegisteredOnce(table, sequence, isFree)} ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
       this.#several =
-        `WITH RECURSIVE ${registration(table, sequence, { lockWaitMs })}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `WITH RECURSIVE ${floor(fromRegistered(table, sequence, lockWaitMs))}, ${contiguousBlock(sequence, size)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `RETURNING notification_id) ${summary} FROM stored`
       this.#severalUnlessTaken =
         `WITH RECURSIVE taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${alreadyThere}), ` +
-        `${registrationOnce(table, sequence, '(SELECT rows FROM taken) = 0')}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `${floor(fromRegisteredOnce(table, sequence, '(SELECT rows FROM taken) = 0'))}, ${contiguousBlock(sequence, size)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `ON CONFLICT (${key}) DO NOTHING RETURNING notification_id) ` +
         `${summary}, (SELECT rows FROM taken), (SELECT count(*) FROM block), array_agg(notification_id)::text FROM stored`
