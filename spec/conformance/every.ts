@@ -9,6 +9,7 @@ import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
 import { ownTablesSuite } from './own-tables.suite.js'
 import { recorderModelSuite } from './recorder-model.suite.js'
+import { sharedSavesSuite } from './shared-saves.suite.js'
 import { storedStateSuite } from './stored-state.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
@@ -45,4 +46,5 @@ const suites = [
   storedStateSuite,
   applicationSuite,
   concurrentSavesSuite,
+  sharedSavesSuite,
 ]

@@ -5,6 +5,7 @@ import type { Application } from '../../lib/application/application.js'
 import { RecordConflictError } from '../../lib/errors.js'
 import type { ApplicationRecorder } from '../../lib/persistence/recorders.js'
 import { Child } from './child.js'
+import { Dog } from './dogs.js'
 import { OrderDatabase, type Placement } from './order-database.js'
 import { type Findings, type Placed, compare } from './order-findings.js'
 import type { schema } from './postgres-backends.js'
@@ -42,8 +43,8 @@ type Kennel = Application<PostgresDatastore<typeof schema>>
 const writerCount = 16
 
 /**
- * Sixteen writers of all kinds, readers of all kinds and strangers with long transactions work on one table of events for
- * that long; then what each reader was given is compared with the table.
+ * Sixteen writers of all kinds, two who save eight aggregates at a time, readers of all kinds and strangers with long
+ * transactions work on one table of events for that long; then what each reader was given is compared with the table.
  *
  * @param seed  Of what each does when, as far as that is not up to the machine.
  */
@@ -101,7 +102,10 @@ class Soak {
         this.#maximums(),
       ]
       const strangers = await this.#strangersOpen(table)
-      const writing = Array.from({ length: writerCount }, (_, writer) => this.#write(writer))
+      const writing = [
+        ...Array.from({ length: writerCount }, (_, writer) => this.#write(writer)),
+        ...Array.from({ length: 2 }, (_, trainer) => this.#train(trainer)),
+      ]
       await Promise.race([this.#enough(seconds), ...[...reading, ...strangers, ...writing].map(failing)])
       this.#hasEnded = true
       await Promise.all(writing)
@@ -193,9 +197,41 @@ class Soak {
         this.#last = Math.max(this.#last, insert[0]!.id)
       }
       if (chance.below(3) === 0) await delay(chance.below(20))
-      // readers who are far behind would see finished work only
-      while (!this.#hasEnded && this.#tails.some(({ position }) => position < this.#last - 500)) await delay(1)
+      await this.#readersAreNear()
     }
+  }
+
+  /** Saves eight dogs at once, which share statements, again and again; now and then one that is there already. */
+  async #train(trainer: number): Promise<void> {
+    const chance = random(this.#seed * 2000 + trainer)
+    const names = Array.from({ length: 8 }, (_, i) => `dog ${i} of trainer ${trainer}`)
+    const dogs = names.map((name) => new Dog(name))
+    while (!this.#hasEnded) {
+      const twin = chance.below(3) === 0 && dogs[0]!.pendingEvents.length === 0 ? [new Dog(names[0]!)] : []
+      await Promise.all([...dogs, ...twin].map((dog) => this.#save(dog)))
+      for (const dog of dogs) for (let tricks = chance.below(4); tricks > 0; tricks -= 1) dog.addTrick('sit')
+      await delay(chance.below(20))
+      await this.#readersAreNear()
+    }
+  }
+
+  async #save(dog: Dog): Promise<void> {
+    try {
+      const recordings = await this.#kennel.save(dog)
+      const [first] = recordings
+      if (!first) return
+      this.#ends.set(first.notification.id, performance.now())
+      this.#inserts.push(recordings.map(({ notification }) => notification))
+      this.#last = Math.max(this.#last, first.notification.id)
+    } catch (error) {
+      if (!(error instanceof RecordConflictError)) throw error
+      this.#conflicts += 1
+    }
+  }
+
+  /** Readers who are far behind would see finished work only. */
+  async #readersAreNear(): Promise<void> {
+    while (!this.#hasEnded && this.#tails.some(({ position }) => position < this.#last - 500)) await delay(1)
   }
 
   async #shared(chance: Random) {
