@@ -12,7 +12,7 @@ export function readCases(url: string): Omit<Case, 'place'>[] {
   return [
     { name: 'replay 1,000 events', unit: 'events', units: length, open: () => replay(url) },
     { name: 'notifications in pages of 1,000', unit: 'events', units: 1000, open: () => pages(url) },
-    { name: '… and their domain events', unit: 'events', units: 1000, open: () => pagesOfDomainEvents(url) },
+    { name: 'domain events in pages of 1,000', unit: 'events', units: 1000, open: () => pagesOfDomainEvents(url) },
   ]
 }
 
