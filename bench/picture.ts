@@ -55,18 +55,18 @@ const lines = [
 ] as const
 
 const panelWidth = 440
-const plot = { left: 64, top: 76, width: 350, height: 220 }
-const size = (panels: number) => ({ width: panels * panelWidth, height: 400 })
+const plot = { left: 72, top: 76, width: 342, height: 220 }
+const height = 430
 
 function svg(panels: readonly Panel[], caption: string): string {
-  const { width, height } = size(panels.length)
+  const width = panels.length * panelWidth
   const title = 'Saves per second over concurrent writers, PostgreSQL'
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${title}" font-family="system-ui, sans-serif" font-size="12" fill="#1f2937">
   <rect width="${width}" height="${height}" fill="#ffffff"/>
   ${text(20, 26, title, 'font-size="16" font-weight="600"')}
 ${panels.map((panel, index) => `  <g transform="translate(${index * panelWidth} 0)">\n${drawnPanel(panel)}\n  </g>`).join('\n')}
-${lines.map(({ name, color, dash }, index) => legend(20 + 275 * index, 366, name, color, dash)).join('\n')}
-  ${text(20, 390, caption, 'font-size="11" fill="#4b5563"')}
+${lines.map(({ name, color, dash }, index) => legend(plot.left, 358 + 18 * index, name, color, dash)).join('\n')}
+  ${text(20, 420, caption, 'font-size="11" fill="#4b5563"')}
 </svg>
 `
 }
@@ -83,7 +83,7 @@ function drawnPanel({ title, points }: Panel): string {
     ...shares.map((value) => text(left - 8, y(value) + 4, value.toLocaleString('en'), 'text-anchor="end"')),
     ...points.map(({ writers }, index) => text(x(index), top + height + 18, String(writers), 'text-anchor="middle"')),
     text(left + width / 2, top + height + 38, 'writers at a time', 'text-anchor="middle"'),
-    text(18, top + height / 2, 'saves/s', `text-anchor="middle" transform="rotate(-90 18 ${top + height / 2})"`),
+    text(14, top + height / 2, 'saves/s', `text-anchor="middle" transform="rotate(-90 14 ${top + height / 2})"`),
     ...lines.map(({ of, color, dash }) => {
       const path = points.map((point, index) => `${round(x(index))} ${round(y(of(point)))}`).join('L')
       return `<path d="M${path}" fill="none" stroke="${color}" stroke-width="2.5" stroke-dasharray="${dash}"/>`

@@ -92,7 +92,7 @@ function markdown({ machine, settings, outcomes, results, panels }: Report): str
     '',
     aboutGoals,
     '',
-    ...table(goalTitles, 1, outcomes.map(goalColumns)),
+    ...markdownTable(goalTitles, 1, outcomes.map(goalColumns)),
     '',
     '## How to read it',
     '',
@@ -103,7 +103,7 @@ function markdown({ machine, settings, outcomes, results, panels }: Report): str
     const shown = results.filter((result) => result.place === place)
     if (shown.length === 0) continue
     const rows = shown.map((result) => columns(result, sidesOf(result, shown)))
-    lines.push(`## ${titles[place].place}`, '', ...table(columnTitles(place), 2, rows), '')
+    lines.push(`## ${titles[place].place}`, '', ...markdownTable(columnTitles(place), 2, rows), '')
   }
   lines.push(
     '## Saves over writers, PostgreSQL',
@@ -115,7 +115,7 @@ function markdown({ machine, settings, outcomes, results, panels }: Report): str
       [writers, ours, raw, lock].map((each) => each.toLocaleString('en')),
     )
     const heads = ['writers', 'ours, saves/s', 'by hand, order not protected', 'by hand, table lock']
-    lines.push('', `${title}:`, '', ...table(heads, 0, rows))
+    lines.push('', `${title}:`, '', ...markdownTable(heads, 0, rows))
   }
   return lines.join('\n')
 }
@@ -125,8 +125,8 @@ function sidesOf({ place, name }: Result, results: readonly Result[]): Result[] 
   return results.filter((each) => each.place === place && each.name === name)
 }
 
-/** @param words  How many columns hold words; figures stand to the right. */
-function table(heads: readonly string[], words: number, rows: readonly (readonly string[])[]): string[] {
+/** The lines of a table. @param words  How many columns hold words; figures stand to the right. */
+export function markdownTable(heads: readonly string[], words: number, rows: readonly (readonly string[])[]): string[] {
   return [heads, heads.map((_, index) => (index < words ? '---' : '--:')), ...rows].map(row)
 }
 
@@ -157,11 +157,13 @@ function row(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`
 }
 
-function perSecond(count: number, unit: string): string {
+/** A speed with three digits. */
+export function perSecond(count: number, unit: string): string {
   return `${Number(count.toPrecision(3)).toLocaleString('en')} ${unit}/s`
 }
 
-async function writeFormatted(file: URL, text: string): Promise<void> {
+/** Writes a page, or figures, as the rest of the project is formatted. */
+export async function writeFormatted(file: URL, text: string): Promise<void> {
   const config = await resolveConfig(file)
   await writeFile(file, await format(text, { ...config, proseWrap: 'always', filepath: file.pathname }))
 }

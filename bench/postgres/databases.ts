@@ -112,6 +112,12 @@ export const selectDog = {
   text: `SELECT originator_version, topic, convert_from(state, 'UTF8') FROM bench_events WHERE originator_id = $1 ORDER BY originator_version`,
 }
 
+/** The query of a page of notifications, by first id and length. */
+export const selectPage =
+  'SELECT notification_id, originator_id, originator_version, topic, state FROM bench_events ' +
+  'WHERE notification_id >= $1 ORDER BY notification_id LIMIT $2'
+export const selectPageOfTexts = selectPage.replace('state', "convert_from(state, 'UTF8')")
+
 /**
  * Events by hand on postgres.js: every statement prepared once for each connection, one round trip, rows as arrays,
  * nothing that protects the order of ids.

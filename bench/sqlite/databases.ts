@@ -109,6 +109,12 @@ export const selectDog = {
   text: 'SELECT originator_version, topic, CAST(state AS text) FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
 }
 
+/** The query of a page of notifications, by first id and length. */
+export const selectPage =
+  'SELECT notification_id, originator_id, originator_version, topic, state FROM bench_events ' +
+  'WHERE notification_id >= ? ORDER BY notification_id LIMIT ?'
+export const selectPageOfTexts = selectPage.replace('state', 'CAST(state AS text)')
+
 /** Events by hand on better-sqlite3: every statement prepared once, rows as arrays. */
 export class RawDatabase {
   readonly client: Client
