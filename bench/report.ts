@@ -66,11 +66,11 @@ export function columnTitles(place: Place): string[] {
 
 /** One line of the goals, as columns. */
 export function goalColumns({ operation, goal, measured, reached, how }: Outcome): string[] {
-  return [operation, goal, measured, reached === undefined ? '' : verdict(reached), how]
+  return [operation, how, goal, measured, reached === undefined ? '' : verdict(reached)]
 }
 
 /** The titles of those columns. */
-const goalTitles = ['operation', 'goal', 'measured', '', 'against by hand, or how'] as const
+const goalTitles = ['operation', 'against by hand, or how', 'goal', 'measured', ''] as const
 
 function verdict(reached: boolean): string {
   return reached ? 'reached' : 'not reached'
@@ -92,7 +92,7 @@ function markdown({ machine, settings, outcomes, results, panels }: Report): str
     '',
     aboutGoals,
     '',
-    ...markdownTable(goalTitles, 1, outcomes.map(goalColumns)),
+    ...markdownTable(goalTitles, 2, outcomes.map(goalColumns)),
     '',
     '## How to read it',
     '',
@@ -136,7 +136,7 @@ const aboutGoals =
   'Drizzle, the ratio against the fastest stands beside it.'
 
 const howToRead =
-  'How to read it: each line compares this library with the same work done by hand on the plain driver: statements prepared ' +
+  'Each line compares this library with the same work done by hand on the plain driver: statements prepared ' +
   'once, rows as arrays, states by `JSON.stringify` and `JSON.parse`, on a database with the same tables and pragmas. ' +
   '`ours ÷ by hand` is a ratio of operations per second, so 1 means as fast as by hand, and 0.5 means half as fast. ' +
   'Both sides run in one process, in short slices that take turns; a ratio is taken within each round, the median of the ' +

@@ -26,11 +26,11 @@ const isWhole = options.only === '' && options.place === '' && !options.picture
 const root = new URL('../../', import.meta.url)
 
 const sqliteSettings: Settings = options.quick
-  ? { rounds: 5, slicesPerRound: 4, sliceMs: 10, turnsPerCaller: 2, warmUpMs: 100 }
+  ? { rounds: 5, slicesPerRound: 3, sliceMs: 8, turnsPerCaller: 2, warmUpMs: 60 }
   : { rounds: 9, slicesPerRound: 12, sliceMs: 10, turnsPerCaller: 4, warmUpMs: 300 }
 // one operation there is a round trip at least, and up to 32 are under way: more of them make a slice
 const postgresSettings: Settings = options.quick
-  ? { rounds: 5, slicesPerRound: 2, sliceMs: 20, turnsPerCaller: 8, warmUpMs: 100 }
+  ? { rounds: 5, slicesPerRound: 2, sliceMs: 15, turnsPerCaller: 6, warmUpMs: 60 }
   : { rounds: 7, slicesPerRound: 4, sliceMs: 40, turnsPerCaller: 12, warmUpMs: 300 }
 const settings: Record<Place, Settings> = {
   file: sqliteSettings,
@@ -51,7 +51,7 @@ try {
   const panels = options.picture || (isWhole && !options.quick) ? await drawPicture(server, machine) : []
   const outcomes = [...ratioOutcomes(results, titles), ...(isWhole ? await measureOtherGoals(server) : [])]
   if (outcomes.length > 0) console.log('\nGoals\n')
-  for (const outcome of outcomes) print(goalColumns(outcome), [100, -10, -14, -14, 0])
+  for (const outcome of outcomes) print(goalColumns(outcome), [95, 115, -10, -14, 0])
 
   if (isWhole && !options.quick) {
     await writeReport({ machine, settings, outcomes, results, panels }, new URL('bench/', root))
