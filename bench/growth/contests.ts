@@ -15,17 +15,20 @@ export interface Operation {
   readonly byHand: (units: number) => Promise<unknown>
 }
 
-/** Milliseconds for one unit of an operation: medians over the rounds, and the quarter of them around it. */
+/** What was measured of an operation at one size. */
 export interface Measured {
   readonly operation: string
   readonly unit: string
+  /** Milliseconds for one unit. */
   readonly ours: Spread
   readonly byHand: Spread
+  /** Our time divided by that by hand, in the same round: what slows the machine for a while slows both. */
+  readonly ratio: Spread
 }
 
 /** The median of the rounds, and their quartiles: a quarter of the rounds was below `low`, one above `high`. */
 export interface Spread {
-  readonly ms: number
+  readonly median: number
   readonly low: number
   readonly high: number
 }
@@ -100,13 +103,14 @@ export async function measure({ name, unit, units, ours, byHand }: Operation, ro
       ms[side]!.push((performance.now() - start) / units)
     }
   }
-  return { operation: name, unit, ours: spread(ms[0]), byHand: spread(ms[1]) }
+  const ratios = ms[0].map((each, round) => each / ms[1][round]!)
+  return { operation: name, unit, ours: spread(ms[0]), byHand: spread(ms[1]), ratio: spread(ratios) }
 }
 
-function spread(ms: readonly number[]): Spread {
-  const sorted = [...ms].sort((a, b) => a - b)
+function spread(values: readonly number[]): Spread {
+  const sorted = [...values].sort((a, b) => a - b)
   const at = (part: number) => sorted[Math.round(part * (sorted.length - 1))]!
-  return { ms: median(ms), low: at(0.25), high: at(0.75) }
+  return { median: median(values), low: at(0.25), high: at(0.75) }
 }
 
 async function inTurn(times: number, work: () => unknown): Promise<void> {

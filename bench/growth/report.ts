@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { format, resolveConfig } from 'prettier'
 import type { Machine } from '../machine.js'
 import { machineLines } from '../report.js'
-import type { Measured } from './contests.js'
+import type { Measured, Spread } from './contests.js'
 import type { FullRead, SavesAtOnce } from './memory.js'
 
 /** What was measured on one database. */
@@ -39,22 +39,21 @@ export function markdown({ machine, rounds, growths }: GrowthReport): string {
 const howToRead =
   'Tables of this library and tables by hand (the same columns and indexes, statements prepared once) are filled side by ' +
   'side with the same events, about 200 bytes of state each, streams of ten with random UUIDs. At each size the same ' +
-  'operations are measured on both, in short slices that take turns. What to look at is the last column: the time at the ' +
+  'operations are measured on both, in short slices that take turns. What to look at is the last column: the figure at the ' +
   'largest size divided by that at the smallest. An index on random UUIDs is touched in another place by each new stream, ' +
   'so the larger it is, the less of it is at hand: the line by hand says how much that costs the database, and what this ' +
-  'library adds would show as a larger growth in its own line. A difference that is smaller than the quartiles of the ' +
-  'rounds, in brackets, is none.'
+  'library adds to it shows in the line below, where 1 is nothing; that line is also the one to trust where the machine ' +
+  'had other work in between, which slowed both. A difference that is smaller than the quartiles of the rounds, in ' +
+  'brackets, is none.'
 
 function section({ place, sizes, read, atOnce }: Growth): string[] {
   const [first, last] = [sizes[0]!, sizes.at(-1)!]
-  const heads = ['milliseconds for one', 'by', ...sizes.map(({ events }) => `${count(events)} events`), 'growth']
+  const heads = ['operation', 'milliseconds', ...sizes.map(({ events }) => `${count(events)} events`), 'growth']
   const rows = first.measured.flatMap(({ operation, unit }, index) =>
-    (['ours', 'byHand'] as const).map((side) => {
-      const at = sizes.map(({ measured }) => measured[index]![side])
-      const growth = last.measured[index]![side].ms / first.measured[index]![side].ms
-      const cells = at.map(({ ms, low, high }) => `${figure(ms)} (${figure(low)}–${figure(high)})`)
-      const title = side === 'ours' ? `${unit}: ${operation}` : ''
-      return [title, side === 'ours' ? 'this library' : 'hand', ...cells, growth.toFixed(2)]
+    sides.map(({ side, title }, line) => {
+      const cells = sizes.map(({ measured }) => quartiles(measured[index]![side]))
+      const growth = last.measured[index]![side].median / first.measured[index]![side].median
+      return [line === 0 ? operation : '', title(unit), ...cells, growth.toFixed(2)]
     }),
   )
   return [
@@ -86,6 +85,16 @@ function section({ place, sizes, read, atOnce }: Growth): string[] {
   ]
 }
 
+const sides = [
+  { side: 'ours', title: (unit: string) => `for a ${unit}, ours` },
+  { side: 'byHand', title: (unit: string) => `for a ${unit}, by hand` },
+  { side: 'ratio', title: () => 'ours ÷ by hand' },
+] as const
+
+function quartiles({ median, low, high }: Spread): string {
+  return `${figure(median)} (${figure(low)}–${figure(high)})`
+}
+
 /** A few of the samples: after the first, and then at each fifth of the way. */
 function memoryTable({ every, usedMb }: FullRead): string[] {
   const last = usedMb.length - 1
@@ -110,8 +119,8 @@ function count(value: number): string {
   return Number(value.toPrecision(3)).toLocaleString('en')
 }
 
-function figure(ms: number): string {
-  return ms.toPrecision(2).includes('e') ? ms.toFixed(0) : String(Number(ms.toPrecision(2)))
+function figure(value: number): string {
+  return String(Number(value.toPrecision(2)))
 }
 
 /** Figures as precise as they are. */
