@@ -3,7 +3,7 @@ import { type AnyDatastore, type Capabilities, TransactionalDatastore } from '..
 import type { FactoryOptions } from '../persistence/factory.js'
 import type { AnySession } from '../persistence/session.js'
 import { type Transaction, Transactions } from '../persistence/transaction.js'
-import type { Connection, Dialect, Driver } from './dialect.js'
+import type { Connection, Dialect, Driver, Insert } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
@@ -128,24 +128,25 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   }
 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
-  write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    return this.#write(work, 'write')
+  async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
+    return this.#write(work, () => this.#driver.write(work))
   }
 
-  /** @internal As `write`, for an append of events. */
-  append<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    return this.#write(work, 'append')
+  /** @internal Inserts events: inside the current transaction, or on its own, or together with others. */
+  append(insert: Insert): Promise<number[]> {
+    const work = (connection: C) => this.sql.append(connection, insert)
+    return this.#write(work, () => this.#driver.append(insert, work))
   }
 
-  async #write<T>(work: (connection: C) => T | Promise<T>, how: 'write' | 'append'): Promise<T> {
+  async #write<T>(inside: (connection: C) => T | Promise<T>, outside: () => Promise<T>): Promise<T> {
     const transaction = this.transactions.current()
     try {
       if (transaction) {
         transaction.requireCommits()
-        return await transaction.take(work)
+        return await transaction.take(inside)
       }
       if (!this.#isOpen || this.#isClosed) await this.ready()
-      return await this.#driver[how](work)
+      return await outside()
     } catch (error) {
       throw this.sql.translate(error)
     }

@@ -24,6 +24,13 @@ export interface TableName {
   readonly schema?: string | undefined
 }
 
+/** What a recorder inserts, all or nothing: events, and the position that they come from if there is one. */
+export interface Insert {
+  readonly table: TableName
+  readonly events: readonly StoredEvent[]
+  readonly tracking?: { readonly table: TableName; readonly position: Tracking } | undefined
+}
+
 /** What an SQL database says differently. */
 export interface Dialect<C extends Connection = Connection> {
   readonly name: 'sqlite' | 'postgresql'
@@ -58,12 +65,7 @@ export interface Dialect<C extends Connection = Connection> {
    * @returns Notification ids, contiguous, in order; `[]` for a table of kind `snapshots`.
    * @throws RecordConflictError, IntegrityError  As `ProcessRecorder.insertEvents`; a user's transaction stays usable.
    */
-  append(
-    connection: C,
-    table: TableName,
-    events: readonly StoredEvent[],
-    tracking?: { readonly table: TableName; readonly position: Tracking },
-  ): number[] | Promise<number[]>
+  append(connection: C, insert: Insert): number[] | Promise<number[]>
   /** One originator's events by version, states as text in UTF-8. */
   selectTexts(
     connection: C,
@@ -99,8 +101,13 @@ export interface Driver<Db, Session, C extends Connection = Connection> {
   read<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /** Runs one atomic write outside any transaction, in turn where there is one writer. `work` may run again if it was refused whole. */
   write<T>(work: (connection: C) => T | Promise<T>): Promise<T>
-  /** As `write`, for an append, which may share its commit with others that are under way; each has its own outcome. */
-  append<T>(work: (connection: C) => T | Promise<T>): Promise<T>
+  /**
+   * As `write`, for an insert of events, which may share its commit, or the statement, with others that are started
+   * meanwhile; each has its own outcome.
+   *
+   * @param alone  Does it by itself.
+   */
+  append(insert: Insert, alone: (connection: C) => number[] | Promise<number[]>): Promise<number[]>
   /**
    * Does what tables need before their first use, unless it is done; where there are several connections, on another one
    * than a transaction's, and without waiting for those that transactions have.

@@ -19,7 +19,7 @@ import type { Notification, StoredEvent, StoredText, Tracking } from '../persist
 import type { OpenTransaction } from '../persistence/transactional.js'
 import { waitForTracking } from '../persistence/wait.js'
 import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
-import type { Connection, TableName } from './dialect.js'
+import type { Connection, Insert, TableName } from './dialect.js'
 import * as statements from './statements.js'
 
 /** What every recorder here is made from. */
@@ -57,9 +57,9 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     return this.datastore.read(work)
   }
 
-  protected async append(work: (connection: Connection) => number[] | Promise<number[]>): Promise<number[]> {
+  protected async append(insert: Insert): Promise<number[]> {
     if (!this.#isThere) await this.#setUp()
-    return this.datastore.append(work)
+    return this.datastore.append(insert)
   }
 
   protected async write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
@@ -124,7 +124,7 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
   async insertEvents(events: readonly StoredEvent[]): Promise<number[]> {
     checkStoredEvents(events)
     if (events.length === 0) return []
-    return this.append((connection) => this.datastore.sql.append(connection, this.events, events))
+    return this.append({ table: this.events, events })
   }
 
   async selectEvents(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredEvent[]> {
@@ -219,9 +219,7 @@ export class DrizzleProcessRecorder<D extends AnyDrizzleDatastore = Datastore>
     if (!tracking) return super.insertEvents(events)
     checkStoredEvents(events)
     checkTracking(tracking)
-    return this.append((connection) =>
-      this.datastore.sql.append(connection, this.events, events, { table: this.tracking, position: tracking }),
-    )
+    return this.append({ table: this.events, events, tracking: { table: this.tracking, position: tracking } })
   }
 
   insertTracking(tracking: Tracking): Promise<void> {

@@ -3,10 +3,11 @@ import type { TableName } from '../drizzle/dialect.js'
 import { OperationalError, type RecordConflictError } from '../errors.js'
 import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
-import { hex, numberArray, textArray } from './arrays.js'
+import { asArrays } from './append-together.js'
+import { hex, numberArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState } from './errors.js'
-import { contiguousBlock, type EventSequence, isTable, registration, registrationOnce } from './order.js'
+import { contiguousBlock, type EventSequence, floor, fromRegistered, fromRegisteredOnce, isTable } from './order.js'
 import { qualified } from './tables.js'
 
 /** Records events by one statement. */
@@ -25,8 +26,10 @@ export class Append {
   /**
    * @param sequence  Of a table of events; null for a table without ids.
    * @param timeoutMs  How long an insert whose ids were never contiguous is repeated.
+   * @param lockWaitMs  How long an insert outside of a transaction waits for a transaction that has inserted the same key.
+   *   Default: as the connection is set.
    */
-  constructor(table: TableName, sequence: EventSequence | null, timeoutMs: number) {
+  constructor(table: TableName, sequence: EventSequence | null, timeoutMs: number, lockWaitMs?: number) {
     this.#table = table
     this.#sequence = sequence
     this.#timeoutMs = timeoutMs
@@ -43,19 +46,19 @@ export class Append {
 
     if (sequence) {
       this.#one =
-        `WITH ${registration(table, sequence)} ${into} (${columns}) ` +
-        `SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') FROM floor RETURNING notification_id`
+        `${into} (${columns}) SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') ` +
+        `${fromRegistered(table, sequence, lockWaitMs)} RETURNING notification_id`
       const isFree = `NOT EXISTS (SELECT FROM ${name} WHERE originator_id = $1::text AND originator_version = $2::int8)`
       this.#oneUnlessTaken =
-        `WITH ${registrationOnce(table, sequence, isFree)} ${into} (${columns}) ` +
-        `SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') FROM floor ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
+        `${into} (${columns}) SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') ` +
+        `${fromRegisteredOnce(table, sequence, isFree)} ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
       this.#several =
-        `WITH RECURSIVE ${registration(table, sequence)}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `WITH RECURSIVE ${floor(fromRegistered(table, sequence, lockWaitMs))}, ${contiguousBlock(sequence, size)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `RETURNING notification_id) ${summary} FROM stored`
       this.#severalUnlessTaken =
         `WITH RECURSIVE taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${alreadyThere}), ` +
-        `${registrationOnce(table, sequence, '(SELECT rows FROM taken) = 0')}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `${floor(fromRegisteredOnce(table, sequence, '(SELECT rows FROM taken) = 0'))}, ${contiguousBlock(sequence, size)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `ON CONFLICT (${key}) DO NOTHING RETURNING notification_id) ` +
         `${summary}, (SELECT rows FROM taken), (SELECT count(*) FROM block), array_agg(notification_id)::text FROM stored`
@@ -198,16 +201,6 @@ function columnsOf(alias: string): string {
 
 function asParameters({ originatorId, originatorVersion, topic, state }: StoredEvent): unknown[] {
   return [originatorId, originatorVersion, topic, hex(state)]
-}
-
-/** Four arrays, so that one statement does for any number of events. */
-function asArrays(events: readonly StoredEvent[]): unknown[] {
-  return [
-    textArray(events.map(({ originatorId }) => originatorId)),
-    numberArray(events.map(({ originatorVersion }) => originatorVersion)),
-    textArray(events.map(({ topic }) => topic)),
-    textArray(events.map(({ state }) => hex(state))),
-  ]
 }
 
 function from(first: number, events: readonly StoredEvent[]): number[] {

@@ -15,6 +15,12 @@ export function numberArray(values: readonly number[]): string {
   return `{${values.join(',')}}`
 }
 
+/** Bytes in hexadecimal, as `text[]`. */
+export function hexArray(values: readonly Uint8Array[]): string {
+  // digits need no quotes, nothing does
+  return `{${values.map((value) => hex(value) || '""').join(',')}}`
+}
+
 /** Bytes in hexadecimal, as PostgreSQL's `decode` takes them. */
 export function hex({ buffer, byteOffset, byteLength }: Uint8Array): string {
   return Buffer.from(buffer, byteOffset, byteLength).toString('hex')

@@ -11,6 +11,7 @@ import { GivenSource } from './drivers/given.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
 import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
+import { lockWaitMs, SharedStatements, type SharingOptions } from './shared-statements.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
 
 /** A datastore on PostgreSQL; `Schema` is the user's own tables. */
@@ -30,6 +31,11 @@ export interface PostgresOptions<
 > extends DrizzleConfiguration<Schema> {
   /** How long to wait for a connection, connecting included, in ms; then `OperationalError`. Default: 30000. */
   readonly poolTimeoutMs?: number | undefined
+  /**
+   * Whether saves that are started while another is under way share the next statement. Default: true. A save that has to
+   * wait for somebody's open transaction waits `poolTimeoutMs` at most then, whatever `lock_timeout` says.
+   */
+  readonly shareStatements?: boolean | undefined
   /** How many connections there are at most. Default: 10. */
   readonly max?: number | undefined
   readonly host?: string | readonly string[] | undefined
@@ -90,11 +96,11 @@ export function postgres<Schema extends Record<string, unknown> = Record<string,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>, Client>(
   source: PostgresJsDatabase<Schema> & { $client: Client },
-  options?: Pick<PostgresOptions, 'poolTimeoutMs'>,
+  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
 ): Datastore<PostgresDatabase<Schema> & { $client: Client }, PostgresSession<Schema>, PostgresConnection>
 export function postgres<Schema extends Record<string, unknown>>(
   source: PostgresJsDatabase<Schema>,
-  options?: Pick<PostgresOptions, 'poolTimeoutMs'>,
+  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>>(
   source: string | PostgresSourceOptions<Schema> | PostgresJsDatabase<Schema>,
@@ -105,14 +111,15 @@ export function postgres<Schema extends Record<string, unknown>>(
     throw new ProgrammingError(`postgres() takes a URL, options or a Drizzle database; URLs: ${urlForms.join(', ')}`)
   }
   if (!isDrizzleDatabase(source)) return open({ ...source, ...options })
-  checkOptions(options, ['poolTimeoutMs'])
+  checkOptions(options, ['poolTimeoutMs', 'shareStatements'])
   const { poolTimeoutMs = defaultTimeoutMs } = options
   const client = clientOf(source)
-  const dialect = new PostgresDialect(poolTimeoutMs)
+  const dialect = dialectFor(options)
   const driver = new PostgresJsDriver<Schema>({
     source: new GivenSource(client, poolTimeoutMs, loadPostgres),
     handles: DrizzleHandles.like<Schema>(source),
     db: source,
+    sharing: sharingFor(options, dialect, client.options.max),
   })
   return new Datastore({ dialect, driver, poolTimeoutMs })
 }
@@ -127,7 +134,7 @@ export const postgresOpener: DatastoreOpener = {
 
 const defaultTimeoutMs = 30_000
 
-const ownOptions = ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs'] as const
+const ownOptions = ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'shareStatements'] as const
 
 const driverOptions = [
   ...['max', 'host', 'port', 'path', 'database', 'user', 'username', 'password', 'ssl', 'sslnegotiation'],
@@ -139,14 +146,14 @@ function open<Schema extends Record<string, unknown>>(
   options: PostgresSourceOptions<Schema>,
 ): PostgresDatastore<Schema> {
   checkOptions(options, [...ownOptions, ...driverOptions])
-  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, ...others } = options
+  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, shareStatements: _, ...others } = options
   const source = url === undefined ? undefined : parseSource(url)
   const stated = Object.fromEntries(Object.entries(others).filter(([, value]) => value !== undefined))
   const given: PostgresOptions = { ...source?.options, ...stated }
   checkOptions(given, driverOptions) // the URL may say some of them too
   const { max = 10, connect_timeout = 30, idle_timeout = 0, max_lifetime } = given
   const clientOptions = { onnotice: () => undefined, ...given }
-  const dialect = new PostgresDialect(poolTimeoutMs)
+  const dialect = dialectFor(options)
   const connections = new PooledSource(
     {
       max,
@@ -161,8 +168,30 @@ function open<Schema extends Record<string, unknown>>(
   const driver = new PostgresJsDriver<Schema>({
     source: connections,
     handles: DrizzleHandles.configured({ schema, logger, casing }),
+    sharing: sharingFor(options, dialect, max),
   })
   return new Datastore({ dialect, driver, poolTimeoutMs })
+}
+
+type Sharing = Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>
+
+function dialectFor({ poolTimeoutMs = defaultTimeoutMs, shareStatements = true }: Sharing): PostgresDialect {
+  return new PostgresDialect(poolTimeoutMs, shareStatements ? lockWaitMs : undefined)
+}
+
+function sharingFor(
+  { poolTimeoutMs = defaultTimeoutMs, shareStatements = true }: Sharing,
+  dialect: PostgresDialect,
+  connections: number,
+) {
+  if (!shareStatements) return undefined
+  return (outside: SharingOptions['outside']) =>
+    new SharedStatements({
+      outside,
+      together: (connection, table, inserts) => dialect.appendTogether(connection, table, inserts),
+      timeoutMs: poolTimeoutMs,
+      connections,
+    })
 }
 
 function checkOptions(options: object, known: readonly string[]): void {
@@ -173,7 +202,15 @@ function checkOptions(options: object, known: readonly string[]): void {
     }
     throw new ProgrammingError(`postgres() has no option ${name} here; it takes ${known.join(', ')}`)
   }
-  const { url, schema, poolTimeoutMs = 1, max = 1, ...others } = options as PostgresSourceOptions
+  const {
+    url,
+    schema,
+    poolTimeoutMs = 1,
+    max = 1,
+    shareStatements = true,
+    ...others
+  } = options as PostgresSourceOptions
+  if (typeof shareStatements !== 'boolean') throw new ProgrammingError('The option shareStatements takes true or false')
   if (url !== undefined && typeof url !== 'string') throw new ProgrammingError('The option url must be text')
   if (schema !== undefined && (typeof schema !== 'object' || schema === null)) {
     throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')

@@ -1,9 +1,10 @@
-import type { Dialect, TableName } from '../drizzle/dialect.js'
+import type { Dialect, Insert, TableName } from '../drizzle/dialect.js'
 import * as statements from '../drizzle/statements.js'
 import { DatabaseProgrammingError, OperationalError, ProgrammingError } from '../errors.js'
 import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
-import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
+import type { Notification, StoredEvent, StoredText } from '../persistence/stored-event.js'
 import { Append } from './append.js'
+import { AppendTogether, type Events } from './append-together.js'
 import { textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState, translate } from './errors.js'
@@ -15,14 +16,20 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   readonly name = 'postgresql'
   readonly capabilities = { concurrentWriters: true, ownTables: true }
   readonly #timeoutMs: number
+  readonly #lockWaitMs: number | undefined
   readonly #sequences = new Map<string, EventSequence | null>()
   readonly #appends = new Map<string, Append>()
+  readonly #together = new Map<string, AppendTogether>()
   /** By table of events. */
   readonly #settled = new Map<string, Settled>()
 
-  /** @param timeoutMs  How long statements of ours wait for others, where they have to. */
-  constructor(timeoutMs: number) {
+  /**
+   * @param timeoutMs  How long statements of ours wait for others, where they have to.
+   * @param lockWaitMs  How long an insert outside of a transaction waits in the server; see `Append`.
+   */
+  constructor(timeoutMs: number, lockWaitMs?: number) {
     this.#timeoutMs = timeoutMs
+    this.#lockWaitMs = lockWaitMs
   }
 
   table(table: TableName): string {
@@ -80,12 +87,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     for (const table of tables) await this.hasTable(connection, table)
   }
 
-  async append(
-    connection: PostgresConnection,
-    table: TableName,
-    events: readonly StoredEvent[],
-    tracking?: { readonly table: TableName; readonly position: Tracking },
-  ): Promise<number[]> {
+  async append(connection: PostgresConnection, { table, events, tracking }: Insert): Promise<number[]> {
     if (!tracking) return this.#insert(connection, table, events)
     return connection.atomically(async (inside) => {
       const ids = await this.#insert(inside, table, events)
@@ -95,6 +97,29 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
       if (connection.inTransaction) await (await this.#append(inside, table)).takeBack(inside, ids)
       throw statements.trackingConflict(tracking.position)
     })
+  }
+
+  /**
+   * Inserts for several by one statement, outside of a transaction.
+   *
+   * @param table  Of events.
+   * @param inserts  No key stands twice among them.
+   * @returns For each of them its ids, or `undefined` where nothing of it is stored.
+   */
+  async appendTogether(
+    connection: PostgresConnection,
+    table: TableName,
+    inserts: readonly Events[],
+  ): Promise<(number[] | undefined)[]> {
+    const name = qualified(table)
+    let together = this.#together.get(name)
+    if (!together) {
+      const sequence = await this.#requireSequence(connection, table)
+      if (!sequence) return inserts.map(() => undefined)
+      together = new AppendTogether(table, sequence, this.#lockWaitMs ?? 0)
+      this.#together.set(name, together)
+    }
+    return together.insert(connection, inserts)
   }
 
   async selectTexts(
@@ -204,13 +229,14 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   #forget(table: TableName): void {
     this.#sequences.delete(qualified(table))
     this.#appends.delete(qualified(table))
+    this.#together.delete(qualified(table))
   }
 
   async #append(connection: PostgresConnection, table: TableName): Promise<Append> {
     const name = qualified(table)
     const known = this.#appends.get(name)
     if (known) return known
-    const append = new Append(table, await this.#requireSequence(connection, table), this.#timeoutMs)
+    const append = new Append(table, await this.#requireSequence(connection, table), this.#timeoutMs, this.#lockWaitMs)
     this.#appends.set(name, append)
     return append
   }

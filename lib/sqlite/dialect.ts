@@ -37,7 +37,7 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     })
   },
 
-  append(connection, table, events, tracking) {
+  append(connection, { table, events, tracking }) {
     // a single INSERT is atomic by itself, and a refused one leaves a transaction that it is in as it was
     if (!tracking && events.length <= rowsPerStatement) return insertEvents(connection, table, events)
     // before, since of several statements the later would find the rows of the earlier

@@ -106,7 +106,7 @@ export class Writer {
     const connection = this.#isInTransaction ? this.#inTransaction : this.#outside
     const events = storedEvents(this.#name, this.#version + 1, this.#version + count)
     this.#version += count
-    return this.#dialect.append(connection, this.#table, events)
+    return this.#dialect.append(connection, { table: this.#table, events })
   }
 
   /** Registers by hand, at what the sequence's value is now. */

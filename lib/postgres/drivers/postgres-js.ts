@@ -1,8 +1,9 @@
-import type { DatastoreOfDriver, Driver } from '../../drizzle/dialect.js'
+import type { DatastoreOfDriver, Driver, Insert } from '../../drizzle/dialect.js'
 import { InterfaceError } from '../../errors.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
+import type { SharedStatements, SharingOptions } from '../shared-statements.js'
 import { PostgresConnection } from './connection.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
 
@@ -12,6 +13,8 @@ export interface DriverOptions<Schema extends Record<string, unknown>> {
   readonly handles: DrizzleHandles<Schema>
   /** The user's own database, where they gave one. */
   readonly db?: object | undefined
+  /** Makes what inserts share statements by, where they do. */
+  readonly sharing?: ((outside: SharingOptions['outside']) => SharedStatements) | undefined
 }
 
 /** postgres.js: statements outside transactions each on a connection that is free, a transaction on one of its own. */
@@ -23,13 +26,15 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   db: PostgresDatabase<Schema> | undefined
   readonly #source: Source
   readonly #handles: DrizzleHandles<Schema>
+  readonly #sharedStatements: SharedStatements | undefined
   #datastore: () => DatastoreOfDriver = () => {
     throw new InterfaceError('The driver has no datastore yet')
   }
 
-  constructor({ source, handles, db }: DriverOptions<Schema>) {
+  constructor({ source, handles, db, sharing }: DriverOptions<Schema>) {
     this.#source = source
     this.#handles = handles
+    this.#sharedStatements = sharing?.((work) => this.read(work))
     if (db) this.db = this.#database(db)
   }
 
@@ -58,8 +63,10 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
     return this.read(work)
   }
 
-  append<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
-    return this.read(work)
+  append(insert: Insert, alone: (connection: PostgresConnection) => number[] | Promise<number[]>): Promise<number[]> {
+    // only events have ids to share; with tracking it takes a transaction
+    const shares = insert.table.kind === 'events' && !insert.tracking
+    return shares && this.#sharedStatements ? this.#sharedStatements.insert(insert, alone) : this.read(alone)
   }
 
   async setUp(

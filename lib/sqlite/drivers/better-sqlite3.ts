@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
-import type { DatastoreOfDriver, Driver } from '../../drizzle/dialect.js'
+import type { DatastoreOfDriver, Driver, Insert } from '../../drizzle/dialect.js'
 import { markDriverError } from '../../drizzle/driver-errors.js'
 import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError } from '../../errors.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
@@ -139,9 +139,9 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     }
   }
 
-  append<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
+  append(_insert: Insert, alone: (connection: SqliteConnection) => number[] | Promise<number[]>): Promise<number[]> {
     // SQLite's append is synchronous, so that nothing comes between its statements
-    return this.#sharedCommits?.write(work as (connection: SqliteConnection) => T) ?? this.write(work)
+    return this.#sharedCommits?.write(alone as (connection: SqliteConnection) => number[]) ?? this.write(alone)
   }
 
   async setUp(

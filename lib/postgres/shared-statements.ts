@@ -1,0 +1,301 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Insert, TableName } from '../drizzle/dialect.js'
+import { OperationalError } from '../errors.js'
+import type { Events } from './append-together.js'
+import type { PostgresConnection } from './drivers/connection.js'
+import { isConnectionLost, sqlState } from './errors.js'
+
+/** What inserts that share statements need of the rest. */
+export interface SharingOptions {
+  /** Does work on a connection, outside of any transaction. */
+  readonly outside: <T>(work: (connection: PostgresConnection) => T | Promise<T>) => Promise<T>
+  /** Inserts for several by one statement; see `AppendTogether`. */
+  readonly together: (
+    connection: PostgresConnection,
+    table: TableName,
+    inserts: readonly Events[],
+  ) => Promise<(number[] | undefined)[]>
+  /** How long an insert waits for what a transaction of somebody's has locked, in ms. */
+  readonly timeoutMs: number
+  /** How many connections there are. */
+  readonly connections: number
+}
+
+type Alone = (connection: PostgresConnection) => number[] | Promise<number[]>
+
+/**
+ * Lets inserts that are started while another is under way share the next statement: a round trip, a commit and a flush of
+ * the disk cost many times what an event more in the statement does.
+ *
+ * One that finds none under way is sent by itself, at once. Each has its own outcome: what a shared statement could not
+ * store, and all of it if it failed, is repeated by itself.
+ *
+ * @see docs/decisions/0018-inserts-share-statements.md
+ */
+export class SharedStatements {
+  readonly #queues = new WeakMap<TableName, Queue>()
+  readonly #options: SharingOptions
+  readonly #apart: Few
+
+  constructor(options: SharingOptions) {
+    this.#options = options
+    this.#apart = new Few(Math.max(1, Math.min(4, Math.floor(options.connections / 2))))
+  }
+
+  /** @param alone  Does it by itself; it may be called more than once. */
+  insert({ table, events }: Insert, alone: Alone): Promise<number[]> {
+    let queue = this.#queues.get(table)
+    if (!queue) this.#queues.set(table, (queue = new Queue(table, this.#options, this.#apart)))
+    return queue.insert(events, alone)
+  }
+}
+
+/** What an insert waits for that others hold locked is short; then it is repeated by itself. In ms. */
+export const lockWaitMs = 10
+
+/** A statement that has had no answer for so long holds nobody up any more. In ms. */
+const patienceMs = 100
+
+// enough for what each statement costs to weigh nothing, and few enough for an answer within milliseconds
+const atMost = { events: 500, bytes: 2 ** 20 }
+
+/** How many that can't share the next statement are passed over at most, looking for such that can. */
+const passedOverAtMost = 1000
+
+interface Waiting {
+  readonly events: Events
+  readonly alone: Alone
+  readonly resolve: (ids: number[]) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** The inserts into one table. */
+class Queue {
+  readonly #table: TableName
+  readonly #options: SharingOptions
+  readonly #apart: Few
+  #waiting: Waiting[] = []
+  /** The statement that those who come now wait for. */
+  #underWay: { readonly since: number } | undefined
+  #timer: NodeJS.Timeout | undefined
+  /** The keys of inserts that a transaction of somebody's has locked, each with how many of them there are. */
+  readonly #lockedKeys = new Map<string, number>()
+
+  constructor(table: TableName, options: SharingOptions, apart: Few) {
+    this.#table = table
+    this.#options = options
+    this.#apart = apart
+  }
+
+  insert(events: Events, alone: Alone): Promise<number[]> {
+    if (this.#isLocked(events)) return this.#byItself(events, alone)
+    if (!this.#underWay) return this.#first(events, alone)
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ events, alone, resolve, reject })
+      this.#watch()
+    })
+  }
+
+  async #first(events: Events, alone: Alone): Promise<number[]> {
+    const statement = this.#begin()
+    try {
+      return await this.#options.outside(alone)
+    } catch (error) {
+      if (sqlState(error) !== lockNotAvailable) throw error
+      this.#lock(events)
+    } finally {
+      this.#end(statement)
+    }
+    return this.#locked(events, alone)
+  }
+
+  #begin(): { readonly since: number } {
+    return (this.#underWay = { since: performance.now() })
+  }
+
+  #end(statement: object): void {
+    if (this.#underWay !== statement) return
+    this.#underWay = undefined
+    if (this.#waiting.length > 0) this.#sendNext()
+  }
+
+  /** Sends one statement for as many of those who wait as may share it. */
+  #sendNext(): void {
+    const inserts = this.#take()
+    // it is nobody's in particular: not in the context of who happened to be first
+    outsideOfEverything(() => void this.#send(inserts))
+  }
+
+  #take(): Waiting[] {
+    const taken: Waiting[] = []
+    const passedOver: Waiting[] = []
+    const keys = new Set<string>()
+    let bytes = 0
+    let next = 0
+    for (; next < this.#waiting.length && passedOver.length < passedOverAtMost; next += 1) {
+      const insert = this.#waiting[next] as Waiting
+      if (this.#isLocked(insert.events)) {
+        this.#byItself(insert.events, insert.alone).then(insert.resolve, insert.reject)
+        continue
+      }
+      const own = keysOf(insert.events)
+      const size = bytesOf(insert.events)
+      if (taken.length > 0 && (keys.size + own.length > atMost.events || bytes + size > atMost.bytes)) break
+      // by its key alone the second of two would look stored; the second of its own fails, and has to do that by itself
+      const isTwice = own.length > 1 && new Set(own).size < own.length
+      if (own.some((key) => keys.has(key)) || (isTwice && taken.length > 0)) {
+        passedOver.push(insert)
+        continue
+      }
+      taken.push(insert)
+      bytes += size
+      for (const key of own) keys.add(key)
+      if (!isTwice) continue
+      next += 1
+      break
+    }
+    this.#waiting = [...passedOver, ...this.#waiting.slice(next)]
+    return taken
+  }
+
+  async #send(inserts: readonly Waiting[]): Promise<void> {
+    const [first] = inserts
+    if (!first) return
+    if (inserts.length === 1) {
+      await this.#first(first.events, first.alone).then(first.resolve, first.reject)
+      return
+    }
+    const statement = this.#begin()
+    let outcomes: readonly (number[] | undefined)[] = []
+    try {
+      outcomes = await this.#options.outside((connection) =>
+        this.#options.together(
+          connection,
+          this.#table,
+          inserts.map(({ events }) => events),
+        ),
+      )
+    } catch (error) {
+      // what the server has refused is not stored; of anything else that isn't known
+      if (sqlState(error) === undefined || isConnectionLost(error)) {
+        for (const { reject } of inserts) reject(error)
+        return
+      }
+    } finally {
+      this.#end(statement)
+    }
+    inserts.forEach(({ events, alone, resolve, reject }, index) => {
+      const ids = outcomes[index]
+      if (ids) resolve(ids)
+      else this.#byItself(events, alone).then(resolve, reject)
+    })
+  }
+
+  /** Sends all that wait for a statement without an answer: it may be waiting for a connection, a lock, or for ever. */
+  #watch(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      if (!this.#underWay || this.#waiting.length === 0) return
+      if (performance.now() - this.#underWay.since < patienceMs) this.#watch()
+      else while (this.#waiting.length > 0) this.#sendNext()
+    }, patienceMs).unref()
+  }
+
+  async #byItself(events: Events, alone: Alone): Promise<number[]> {
+    try {
+      return await this.#apart.during(() => this.#options.outside(alone))
+    } catch (error) {
+      if (sqlState(error) !== lockNotAvailable) throw error
+    }
+    this.#lock(events)
+    return this.#locked(events, alone)
+  }
+
+  /**
+   * Inserts what a transaction of somebody's has locked: tries again and again. Waiting in the server, it would keep a
+   * connection from others, perhaps the one that this transaction's end needs.
+   */
+  async #locked(events: Events, alone: Alone): Promise<number[]> {
+    const { timeoutMs, outside } = this.#options
+    const deadline = performance.now() + timeoutMs
+    try {
+      for (let pauseMs = 4; ; pauseMs = Math.min(pauseMs * 2, 256)) {
+        // unequal pauses: who waits for the same doesn't ask in step
+        await pause(pauseMs * (0.5 + Math.random()))
+        try {
+          return await this.#apart.during(() => outside(alone))
+        } catch (error) {
+          if (sqlState(error) !== lockNotAvailable) throw error
+          if (performance.now() > deadline) throw lockedFor(timeoutMs, events, error)
+        }
+      }
+    } finally {
+      this.#unlock(events)
+    }
+  }
+
+  /** Whether one of its keys is known to be locked: it would make others wait with it. */
+  #isLocked(events: Events): boolean {
+    return this.#lockedKeys.size > 0 && keysOf(events).some((key) => this.#lockedKeys.has(key))
+  }
+
+  #lock(events: Events): void {
+    for (const key of keysOf(events)) this.#lockedKeys.set(key, (this.#lockedKeys.get(key) ?? 0) + 1)
+  }
+
+  #unlock(events: Events): void {
+    for (const key of keysOf(events)) {
+      const others = (this.#lockedKeys.get(key) ?? 1) - 1
+      if (others > 0) this.#lockedKeys.set(key, others)
+      else this.#lockedKeys.delete(key)
+    }
+  }
+}
+
+/** A few at a time. */
+class Few {
+  #free: number
+  readonly #waiting: (() => void)[] = []
+
+  constructor(howMany: number) {
+    this.#free = howMany
+  }
+
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    try {
+      return await work()
+    } finally {
+      // handed over: nobody comes between
+      const next = this.#waiting.shift()
+      if (next) next()
+      else this.#free += 1
+    }
+  }
+}
+
+/** SQLSTATE of a lock that was waited for as long as said. */
+const lockNotAvailable = '55P03'
+
+const outsideOfEverything = AsyncLocalStorage.snapshot()
+
+function keysOf(events: Events): string[] {
+  return events.map(({ originatorId, originatorVersion }) => `${originatorVersion} ${originatorId}`)
+}
+
+function bytesOf(events: Events): number {
+  let bytes = 0
+  for (const { state } of events) bytes += state.length
+  return bytes
+}
+
+function lockedFor(timeoutMs: number, [event]: Events, cause: unknown): OperationalError {
+  const id = JSON.stringify(event?.originatorId)
+  return new OperationalError(
+    `Events of ${id} waited ${timeoutMs} ms for a transaction that is still open and has inserted the same, or has locked ` +
+      'what they need',
+    { cause, code: lockNotAvailable, retryable: true },
+  )
+}
