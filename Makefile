@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick format clean
+.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick bench-growth format clean
 
 bin := node_modules/.bin
 attw := $(bin)/attw --pack . --profile esm-only --no-definitely-typed --format ascii --no-emoji --no-color
@@ -66,6 +66,9 @@ bench: build ## Measure raw drivers and ours in one run (some minutes)
 
 bench-quick: build ## The same in under a minute, to see a change; writes nothing down
 	@node dist/bench/run.js --quick
+
+bench-growth: build ## What a save costs as events grow to 2 million, and what memory reads and many saves take (5 min.)
+	@node dist/bench/growth.js
 
 format: install ## Format every file
 	@$(bin)/prettier --write --log-level warn .
