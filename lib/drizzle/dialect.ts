@@ -103,9 +103,9 @@ export interface Driver<Db, Session, C extends Connection = Connection> {
   write<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /**
    * As `write`, for an insert of events, which may share its commit, or the statement, with others that are started
-   * meanwhile; each has its own outcome.
+   * meanwhile; each has its own outcome. Rejects with errors of ours.
    *
-   * @param alone  Does it by itself.
+   * @param alone  Does it by itself, all or nothing; called again where it was refused for others' sake.
    */
   append(insert: Insert, alone: (connection: C) => number[] | Promise<number[]>): Promise<number[]>
   /**

@@ -57,9 +57,16 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     return this.datastore.read(work)
   }
 
-  protected async append(insert: Insert): Promise<number[]> {
-    if (!this.#isThere) await this.#setUp()
-    return this.datastore.append(insert)
+  // not async, as everything on the way of a save: each promise costs about a microsecond
+  protected append(insert: Insert): Promise<number[]> {
+    try {
+      checkStoredEvents(insert.events)
+      if (insert.events.length === 0 && !insert.tracking) return Promise.resolve([])
+      if (this.#isThere) return this.datastore.append(insert)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return this.#setUp().then(() => this.datastore.append(insert))
   }
 
   protected async write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
@@ -121,9 +128,7 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
     super(datastore, [events, ...otherTables], options)
   }
 
-  async insertEvents(events: readonly StoredEvent[]): Promise<number[]> {
-    checkStoredEvents(events)
-    if (events.length === 0) return []
+  insertEvents(events: readonly StoredEvent[]): Promise<number[]> {
     return this.append({ table: this.events, events })
   }
 
@@ -217,7 +222,7 @@ export class DrizzleProcessRecorder<D extends AnyDrizzleDatastore = Datastore>
     { tracking }: { tracking?: Tracking | undefined } = {},
   ): Promise<number[]> {
     if (!tracking) return super.insertEvents(events)
-    checkStoredEvents(events)
+    checkStoredEvents(events) // first: so it is on every backend
     checkTracking(tracking)
     return this.append({ table: this.events, events, tracking: { table: this.tracking, position: tracking } })
   }

@@ -11,7 +11,7 @@ import { GivenSource } from './drivers/given.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
 import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
-import { lockWaitMs, SharedStatements, type SharingOptions } from './shared-statements.js'
+import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
 
 /** A datastore on PostgreSQL; `Schema` is the user's own tables. */

@@ -87,7 +87,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     for (const table of tables) await this.hasTable(connection, table)
   }
 
-  async append(connection: PostgresConnection, { table, events, tracking }: Insert): Promise<number[]> {
+  append(connection: PostgresConnection, { table, events, tracking }: Insert): Promise<number[]> {
     if (!tracking) return this.#insert(connection, table, events)
     return connection.atomically(async (inside) => {
       const ids = await this.#insert(inside, table, events)
@@ -179,7 +179,7 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   async #insert(connection: PostgresConnection, table: TableName, events: readonly StoredEvent[]): Promise<number[]> {
     if (events.length === 0) return []
     for (let attempt = 1; ; attempt += 1) {
-      const append = await this.#append(connection, table)
+      const append = this.#appends.get(qualified(table)) ?? (await this.#append(connection, table))
       try {
         const ids = await append.insert(connection, events)
         if (ids) return ids
@@ -233,11 +233,8 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   }
 
   async #append(connection: PostgresConnection, table: TableName): Promise<Append> {
-    const name = qualified(table)
-    const known = this.#appends.get(name)
-    if (known) return known
     const append = new Append(table, await this.#requireSequence(connection, table), this.#timeoutMs, this.#lockWaitMs)
-    this.#appends.set(name, append)
+    this.#appends.set(qualified(table), append)
     return append
   }
 

@@ -158,9 +158,17 @@ export function quoted(name: string): string {
  *
  * @throws ProgrammingError  The schema's name can't be one.
  */
-export function qualified({ name, schema }: { readonly name: string; readonly schema?: string | undefined }): string {
-  return schema === undefined ? quoted(name) : `${quoted(checkedSchema(schema))}.${quoted(name)}`
+export function qualified(table: { readonly name: string; readonly schema?: string | undefined }): string {
+  const known = qualifiedNames.get(table)
+  if (known !== undefined) return known
+  const { name, schema } = table
+  const text = schema === undefined ? quoted(name) : `${quoted(checkedSchema(schema))}.${quoted(name)}`
+  qualifiedNames.set(table, text)
+  return text
 }
+
+// recorders keep their tables, and every statement asks
+const qualifiedNames = new WeakMap<object, string>()
 
 /**
  * Checks a table's name; PostgreSQL cuts longer ones without an error.

@@ -81,11 +81,16 @@ function insertEvents(connection: SqliteConnection, table: TableName, events: re
   return events.map((_, index) => last - events.length + 1 + index)
 }
 
+/** Made once for each table and number of rows: a long text costs more to make and to find than to run. */
+const insertTexts = new WeakMap<TableName, string[]>()
+
 function insertText(table: TableName, rows: number): string {
-  return (
-    `INSERT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?)` +
-    ',(?,?,?,?)'.repeat(rows - 1)
-  )
+  let texts = insertTexts.get(table)
+  if (!texts) insertTexts.set(table, (texts = []))
+  // OR ABORT, the default, has to be said: else a trigger's own OR FAIL would stop it half-way and keep that half
+  return (texts[rows] ??=
+    `INSERT OR ABORT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?)` +
+    ',(?,?,?,?)'.repeat(rows - 1))
 }
 
 /** The conflict that made an INSERT fail, if it was one: found in the table, not in the error's text. */

@@ -39,7 +39,7 @@ export class GivenSource implements Source {
     }
   }
 
-  async outside<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
+  async outside<T>(work: (channel: OutsideChannel) => T | Promise<T>): Promise<T> {
     this.#requireOpen()
     return work(this.#channel)
   }

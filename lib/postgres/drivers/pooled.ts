@@ -11,6 +11,7 @@ export class PooledSource implements Source {
   readonly #options: PoolOptions
   readonly #pool: Pool
   readonly #open: (timeoutMs: number, onLost: (link: Link) => void) => Promise<Link>
+  readonly #channels = new WeakMap<Link, OutsideChannel>()
   /** Connections beside the pool's, until they are closed. */
   readonly #beside = new Set<Promise<void>>()
 
@@ -24,7 +25,7 @@ export class PooledSource implements Source {
     return this.outside(() => Promise.resolve())
   }
 
-  async outside<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T> {
+  async outside<T>(work: (channel: OutsideChannel) => T | Promise<T>): Promise<T> {
     const taken = this.#pool.acquire()
     const link = taken instanceof Promise ? await taken : taken
     try {
@@ -74,10 +75,14 @@ export class PooledSource implements Source {
   }
 
   #outsideOn(link: Link): OutsideChannel {
-    return {
+    const known = this.#channels.get(link)
+    if (known) return known
+    const channel: OutsideChannel = {
       send: (sql, parameters, how) => link.send(sql, parameters, how),
       begin: () => this.#beginOn(link, '', () => undefined),
     }
+    this.#channels.set(link, channel)
+    return channel
   }
 
   async #beginOn(link: Link, how: string, ended: () => void): Promise<Begun> {

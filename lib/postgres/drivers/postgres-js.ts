@@ -3,7 +3,8 @@ import { InterfaceError } from '../../errors.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
-import type { SharedStatements, SharingOptions } from '../shared-statements.js'
+import { translate } from '../errors.js'
+import type { SharedStatements, SharingOptions } from './shared-statements.js'
 import { PostgresConnection } from './connection.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
 
@@ -26,6 +27,8 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   db: PostgresDatabase<Schema> | undefined
   readonly #source: Source
   readonly #handles: DrizzleHandles<Schema>
+  /** What the recorders' statements run on outside of transactions. */
+  readonly #connections = new WeakMap<OutsideChannel, PostgresConnection>()
   readonly #sharedStatements: SharedStatements | undefined
   #datastore: () => DatastoreOfDriver = () => {
     throw new InterfaceError('The driver has no datastore yet')
@@ -56,7 +59,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   }
 
   read<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
-    return this.#source.outside(async (channel) => work(this.#outside(channel)))
+    return this.#source.outside((channel) => work(this.#outside(channel)))
   }
 
   write<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
@@ -66,7 +69,10 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   append(insert: Insert, alone: (connection: PostgresConnection) => number[] | Promise<number[]>): Promise<number[]> {
     // only events have ids to share; with tracking it takes a transaction
     const shares = insert.table.kind === 'events' && !insert.tracking
-    return shares && this.#sharedStatements ? this.#sharedStatements.insert(insert, alone) : this.read(alone)
+    if (shares && this.#sharedStatements) return this.#sharedStatements.insert(insert, alone)
+    return this.read(alone).catch((error: unknown) => {
+      throw translate(error)
+    })
   }
 
   async setUp(
@@ -107,7 +113,11 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   }
 
   #outside(channel: OutsideChannel): PostgresConnection {
-    return new PostgresConnection(channel, (work) => atomically(channel, work))
+    const known = this.#connections.get(channel)
+    if (known) return known
+    const connection = new PostgresConnection(channel, (work) => atomically(channel, work))
+    this.#connections.set(channel, connection)
+    return connection
   }
 }
 

@@ -7,7 +7,7 @@ export interface Source {
   /** Connects once, to see that it can be done. */
   open(): Promise<void>
   /** Runs statements that are each a transaction of their own. */
-  outside<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T>
+  outside<T>(work: (channel: OutsideChannel) => T | Promise<T>): Promise<T>
   /** As `outside`, and never waits for a connection that a transaction has. */
   apart<T>(work: (channel: OutsideChannel) => Promise<T>): Promise<T>
   /** @param how  What follows BEGIN: `isolation level serializable read only`. */

@@ -7,7 +7,7 @@ import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError }
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import { type Turns, sharedTurns } from '../../persistence/turns.js'
-import { isBusy, sqliteCode } from '../errors.js'
+import { isBusy, sqliteCode, translate } from '../errors.js'
 import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
 import { sameFile } from '../source.js'
 import { type SqliteClient, SqliteConnection } from './connection.js'
@@ -68,6 +68,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
           giveBackTurn: () => {
             turns.giveBack()
           },
+          once: (work) => this.#onWriter(work),
           patiently: (work) => this.#patiently(() => this.#onWriter(work)),
         },
         options.poolTimeoutMs,
@@ -112,11 +113,13 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     if (accessMode === 'read only') {
       throw new NotSupportedError('accessMode "read only" is not supported on SQLite; commit: false is')
     }
-    await this.#takeTurn()
+    const turn = this.#takeTurn()
+    if (turn) await turn
     try {
-      await this.#patiently(() => {
+      const later = this.#nowOrPatiently(() => {
         this.#writer.begin()
       })
+      if (later) await later
     } catch (error) {
       this.#turns.giveBack()
       throw error
@@ -127,11 +130,17 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   async read<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
     if (this.#reader === this.#writer) return this.write(work)
     this.#requireOpen()
+    try {
+      return await work(this.#reader)
+    } catch (error) {
+      if (!isBusy(error)) throw error
+    }
     return this.#patiently(() => work(this.#reader))
   }
 
   async write<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
-    await this.#takeTurn()
+    const turn = this.#takeTurn()
+    if (turn) await turn
     try {
       return await this.#patiently(() => this.#onWriter(work))
     } finally {
@@ -141,7 +150,10 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
 
   append(_insert: Insert, alone: (connection: SqliteConnection) => number[] | Promise<number[]>): Promise<number[]> {
     // SQLite's append is synchronous, so that nothing comes between its statements
-    return this.#sharedCommits?.write(alone as (connection: SqliteConnection) => number[]) ?? this.write(alone)
+    if (this.#sharedCommits) return this.#sharedCommits.write(alone as (connection: SqliteConnection) => number[])
+    return this.write(alone).catch((error: unknown) => {
+      throw translate(error)
+    })
   }
 
   async setUp(
@@ -173,7 +185,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     this.db = this.#options.handles.database({
       run: async (sql, work) => {
         this.#requireOpen()
-        const isRead = await this.#patiently(() => reader.called(() => reader.client.prepare(sql)).readonly)
+        const isRead = await this.#patiently(() => reader.called(() => reader.prepared(sql)).readonly)
         const waits = !isRead || reader === writer
         if (waits && this.#datastore().current()) {
           throw new ProgrammingError(
@@ -194,11 +206,14 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     return {
       session: this.#options.handles.session(writer, transaction),
       connection: writer,
-      commit: async () => {
-        await this.#patiently(() => {
+      commit: () => {
+        const later = this.#nowOrPatiently(() => {
           writer.commit()
         })
-        this.#turns.giveBack()
+        if (!later) return this.#turns.giveBack()
+        return later.then(() => {
+          this.#turns.giveBack()
+        })
       },
       rollback: () => {
         try {
@@ -236,11 +251,15 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     return work(this.#writer)
   }
 
-  async #takeTurn(timeoutMs = this.#options.poolTimeoutMs): Promise<void> {
+  /** The writer's turn: taken at once, or promised for when it is free. */
+  #takeTurn(timeoutMs = this.#options.poolTimeoutMs): Promise<void> | undefined {
     this.#requireOpen()
     const waiting = this.#turns.take(timeoutMs)
-    if (!waiting) return
-    await waiting
+    return waiting ? this.#whenFree(waiting) : undefined
+  }
+
+  async #whenFree(turn: Promise<void>): Promise<void> {
+    await turn
     if (!this.#closed) return
     this.#turns.giveBack()
     this.#requireOpen()
@@ -248,6 +267,17 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
 
   #requireOpen(): void {
     if (this.#closed) throw new InterfaceError('The datastore is closed')
+  }
+
+  /** As `#patiently`, for what is synchronous and mostly succeeds at once: without a promise then. */
+  #nowOrPatiently(work: () => void): Promise<void> | undefined {
+    try {
+      work()
+    } catch (error) {
+      if (!isBusy(error)) throw error
+      return this.#patiently(work)
+    }
+    return undefined
   }
 
   /** Does it again while another process holds a lock, with pauses that leave the event loop free, until the timeout. */

@@ -1,10 +1,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Insert, TableName } from '../drizzle/dialect.js'
-import { OperationalError } from '../errors.js'
-import type { Events } from './append-together.js'
-import type { PostgresConnection } from './drivers/connection.js'
-import { isConnectionLost, sqlState } from './errors.js'
+import type { Insert, TableName } from '../../drizzle/dialect.js'
+import { OperationalError } from '../../errors.js'
+import type { Events } from '../append-together.js'
+import type { PostgresConnection } from './connection.js'
+import { isConnectionLost, sqlState, translate } from '../errors.js'
 
 /** What inserts that share statements need of the rest. */
 export interface SharingOptions {
@@ -43,7 +43,7 @@ export class SharedStatements {
     this.#apart = new Few(Math.max(1, Math.min(4, Math.floor(options.connections / 2))))
   }
 
-  /** @param alone  Does it by itself; it may be called more than once. */
+  /** @param alone  Does it by itself; it may be called more than once. Rejects with errors of ours. */
   insert({ table, events }: Insert, alone: Alone): Promise<number[]> {
     let queue = this.#queues.get(table)
     if (!queue) this.#queues.set(table, (queue = new Queue(table, this.#options, this.#apart)))
@@ -102,7 +102,7 @@ class Queue {
     try {
       return await this.#options.outside(alone)
     } catch (error) {
-      if (sqlState(error) !== lockNotAvailable) throw error
+      if (sqlState(error) !== lockNotAvailable) throw translate(error)
       this.#lock(events)
     } finally {
       this.#end(statement)
@@ -179,7 +179,7 @@ class Queue {
     } catch (error) {
       // what the server has refused is not stored; of anything else that isn't known
       if (sqlState(error) === undefined || isConnectionLost(error)) {
-        for (const { reject } of inserts) reject(error)
+        for (const { reject } of inserts) reject(translate(error))
         return
       }
     } finally {
@@ -206,7 +206,7 @@ class Queue {
     try {
       return await this.#apart.during(() => this.#options.outside(alone))
     } catch (error) {
-      if (sqlState(error) !== lockNotAvailable) throw error
+      if (sqlState(error) !== lockNotAvailable) throw translate(error)
     }
     this.#lock(events)
     return this.#locked(events, alone)
@@ -226,7 +226,7 @@ class Queue {
         try {
           return await this.#apart.during(() => outside(alone))
         } catch (error) {
-          if (sqlState(error) !== lockNotAvailable) throw error
+          if (sqlState(error) !== lockNotAvailable) throw translate(error)
           if (performance.now() > deadline) throw lockedFor(timeoutMs, events, error)
         }
       }
