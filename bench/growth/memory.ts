@@ -54,17 +54,18 @@ export async function readAll(app: Application, every: number): Promise<FullRead
  * @param conflicts  How many of them save an event that is stored already.
  */
 export async function saveAtOnce(app: Application, saves: number, conflicts: number): Promise<SavesAtOnce> {
-  const taken = newDog().collectEvents()
-  await app.save(...taken)
-  const timed = await timedSaves(app, saved(saves, conflicts, taken))
-  const held = await heldBySaves(app, saved(saves, conflicts, taken))
+  const taken = Array.from({ length: conflicts }, () => newDog().collectEvents())
+  await app.save(...taken.flat())
+  const timed = await timedSaves(app, saved(saves, taken))
+  const held = await heldBySaves(app, saved(saves, taken))
   return { saves, conflicts, stored: saves - conflicts, ...timed, ...held }
 }
 
-/** What each of the saves is given; the conflicts are spread among them. */
-function saved(saves: number, conflicts: number, taken: readonly DomainEvent[]): (readonly DomainEvent[])[] {
+/** The events of each of the saves, new ones and those that are stored already: these are spread among the others. */
+function saved(saves: number, taken: readonly (readonly DomainEvent[])[]): (readonly DomainEvent[])[] {
+  const every = saves / Math.max(taken.length, 1)
   return Array.from({ length: saves }, (_, index) =>
-    conflicts > 0 && index % (saves / conflicts) === 0 ? taken : newDog().collectEvents(),
+    index % every === 0 && taken.length > 0 ? taken[index / every]! : newDog().collectEvents(),
   )
 }
 
