@@ -5,6 +5,7 @@ import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
+import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
 import { ownTablesSuite } from './own-tables.suite.js'
@@ -47,4 +48,5 @@ const suites = [
   applicationSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
+  manySavesSuite,
 ]
