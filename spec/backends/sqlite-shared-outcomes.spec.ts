@@ -85,7 +85,7 @@ describe('Saves on SQLite that share a commit', () => {
         if (i === 14) expect(outcome.reason).to.be.instanceOf(RecordConflictError)
         else
           expect(outcome.reason)
-            .to.be.instanceOf(alone.constructor as typeof Error)
+            .to.be.instanceOf(alone.constructor)
             .with.property('code', code)
       }
       const kept = inserts.filter((each) => !refused.includes(each)).flat()
