@@ -15,7 +15,7 @@ import { JsonTranscoder } from '../persistence/transcoder.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { NotificationLog } from './notification-log.js'
 import { type AggregateClass, Repository } from './repository.js'
-import { SaveOrder } from './save-order.js'
+import { SaveOrder, type SaveUnderWay } from './save-order.js'
 
 /** What an application is constructed with. */
 export interface ApplicationOptions {
@@ -178,38 +178,33 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    *   another transaction that is still open: were that rolled back, these would leave a gap.
    */
   async save(...objects: readonly Saved[]): Promise<Recording[]> {
-    const transaction = (this.#opened?.recorder ?? this.#given?.datastore)?.currentTransaction?.()
+    const joined = (this.#opened?.recorder ?? this.#given?.datastore)?.currentTransaction?.()
     // all of them looked at again after each wait: another save may have begun meanwhile
-    for (let other = this.#order.other(objects, transaction); other; other = this.#order.other(objects, transaction)) {
-      await other
-    }
+    for (let other = this.#order.other(objects, joined); other; other = this.#order.other(objects, joined)) await other
 
-    const collected: { aggregate: object; events: readonly DomainEvent[] }[] = []
-    const domainEvents: DomainEvent[] = []
-    const giveAllBack = once(() => {
-      for (const { aggregate, events } of collected.reverse()) giveBack(aggregate, events)
-    })
+    const taken = new TakenEvents()
+    let save: SaveUnderWay | undefined
     try {
-      for (const object of objects) {
-        if (object === undefined || object === null) continue
-        if (!isCollectable(object)) {
-          domainEvents.push(checkDomainEvent(object))
-          continue
-        }
-        const events = object.collectEvents()
-        collected.push({ aggregate: object, events })
-        domainEvents.push(...events)
-      }
+      taken.takeFrom(objects)
+      const { aggregates, domainEvents } = taken
       if (domainEvents.length === 0) return []
-      const aggregates = collected.map(({ aggregate }) => aggregate)
-      const saving = this.#put(domainEvents, aggregates, giveAllBack).catch((error: unknown) => {
-        giveAllBack() // before whoever waits for this save goes on
-        throw error
+      save = this.#order.begin(taken.changed, joined)
+      // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
+      const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const transaction = recorder.currentTransaction?.()
+      const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
+      if (checking) await checking
+      recorder.onRollback?.(() => {
+        taken.giveBack()
       })
-      return await this.#order.during(aggregates, transaction, saving)
+      const recordings = await events.put(domainEvents)
+      this.#order.saved(aggregates, transaction)
+      return recordings
     } catch (error) {
-      giveAllBack()
+      taken.giveBack() // before whoever waits for this save goes on
       throw error
+    } finally {
+      if (save) this.#order.end(save)
     }
   }
 
@@ -250,20 +245,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       this.#closed = false
       throw error
     }
-  }
-
-  async #put(
-    domainEvents: readonly DomainEvent[],
-    aggregates: readonly object[],
-    onRollback: () => void,
-  ): Promise<Recording[]> {
-    const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
-    const transaction = recorder.currentTransaction?.()
-    await this.#order.check(aggregates, domainEvents, transaction, recorder)
-    recorder.onRollback?.(onRollback)
-    const recordings = await events.put(domainEvents)
-    this.#order.saved(aggregates, transaction)
-    return recordings
   }
 
   async #open(): Promise<Opened> {
@@ -343,6 +324,44 @@ function givenFactory({ persistence, topicBase }: ApplicationOptions, env: Envir
   )
 }
 
+/** What a save has taken to store, and from whom. */
+class TakenEvents {
+  readonly domainEvents: DomainEvent[] = []
+  readonly aggregates: object[] = []
+  /** Those that had events. */
+  readonly changed: object[] = []
+  readonly #eventsOfChanged: (readonly DomainEvent[])[] = []
+  #isGivenBack = false
+
+  /** @throws ProgrammingError  One of them is neither aggregate nor domain event. */
+  takeFrom(objects: readonly Saved[]): void {
+    for (const object of objects) {
+      if (object === undefined || object === null) continue
+      if (isCollectable(object)) this.#take(object)
+      else this.domainEvents.push(checkDomainEvent(object))
+    }
+  }
+
+  /** Done once: a save may fail and its transaction be rolled back. */
+  giveBack(): void {
+    if (this.#isGivenBack) return
+    this.#isGivenBack = true
+    for (let index = this.changed.length - 1; index >= 0; index--) {
+      giveBack(this.changed[index] as object, this.#eventsOfChanged[index] as readonly DomainEvent[])
+    }
+  }
+
+  #take(aggregate: Collectable): void {
+    const events = aggregate.collectEvents()
+    this.aggregates.push(aggregate)
+    if (events.length === 0) return
+    this.changed.push(aggregate)
+    this.#eventsOfChanged.push(events)
+    // one by one: there may be more than a call takes as arguments
+    for (const event of events) this.domainEvents.push(event)
+  }
+}
+
 function isCollectable(object: object): object is Collectable {
   return typeof (object as { collectEvents?: unknown }).collectEvents === 'function'
 }
@@ -351,14 +370,6 @@ function checkDomainEvent(object: unknown): DomainEvent {
   const { originatorId, originatorVersion, topic } = Object(object) as Partial<DomainEvent>
   if (originatorId !== undefined && originatorVersion !== undefined && topic !== undefined) return object as DomainEvent
   throw new ProgrammingError('save() takes aggregates and domain events; this is neither')
-}
-
-function once(fn: () => void): () => void {
-  let done = false
-  return () => {
-    if (!done) fn()
-    done = true
-  }
 }
 
 function notBuilt(what: string): NotSupportedError {

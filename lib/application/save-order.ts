@@ -10,8 +10,8 @@ import type { OpenTransaction } from '../persistence/transactional.js'
  * @see docs/decisions/0010-no-gap-in-a-stream.md
  */
 export class SaveOrder {
-  /** The save of an aggregate that is under way. */
-  readonly #underWay = new WeakMap<object, SaveUnderWay>()
+  /** The save that is under way by aggregate that it took events from. */
+  readonly #underWay = new Map<object, SaveUnderWay>()
   /** The transaction or savepoint that an aggregate was last saved in. */
   readonly #savedIn = new WeakMap<object, OpenTransaction>()
   /** Aggregates that were read in a transaction which was rolled back: perhaps from events that are not there. */
@@ -22,49 +22,57 @@ export class SaveOrder {
    *
    * @throws ProgrammingError  The other one may be waiting for what this transaction holds.
    */
-  other(objects: readonly unknown[], transaction: OpenTransaction | undefined): Promise<unknown> | undefined {
+  other(objects: readonly unknown[], transaction: OpenTransaction | undefined): Promise<void> | undefined {
+    if (this.#underWay.size === 0) return undefined
     for (const object of objects) {
       const other = typeof object === 'object' && object !== null ? this.#underWay.get(object) : undefined
       if (!other || (object as { pendingEvents?: readonly unknown[] }).pendingEvents?.length === 0) continue
       // only what is inside of this transaction is sure not to wait for it
       if (transaction && !other.transaction?.isInside(transaction)) throw savedElsewhere()
-      return other.settled
+      return other.settled()
     }
     return undefined
   }
 
-  /** Notes a save as under way until it settles. */
-  async during<T>(
-    aggregates: readonly object[],
-    transaction: OpenTransaction | undefined,
-    saving: Promise<T>,
-  ): Promise<T> {
-    const save = { settled: saving.catch(() => undefined), transaction }
+  /** Notes a save as under way, until `end`. @param aggregates  Those that it took events from. */
+  begin(aggregates: readonly object[], transaction: OpenTransaction | undefined): SaveUnderWay {
+    const save = new SaveUnderWay(aggregates, transaction)
     for (const aggregate of aggregates) this.#underWay.set(aggregate, save)
-    try {
-      return await saving
-    } finally {
-      for (const aggregate of aggregates) {
-        if (this.#underWay.get(aggregate) === save) this.#underWay.delete(aggregate)
-      }
+    return save
+  }
+
+  /** The save has settled, and what it took is stored or given back: whoever waits for it goes on. */
+  end(save: SaveUnderWay): void {
+    for (const aggregate of save.aggregates) {
+      if (this.#underWay.get(aggregate) === save) this.#underWay.delete(aggregate)
     }
+    save.settle()
   }
 
   /**
-   * Checks that what these events come after is stored, and stays.
+   * Checks that what these events come after is stored, and stays. A promise only where that has to be looked up.
    *
    * @throws ProgrammingError  Earlier events are in another transaction that is open, or are gone with one.
    */
-  async check(
+  check(
     aggregates: readonly object[],
     events: readonly DomainEvent[],
     transaction: OpenTransaction | undefined,
     recorder: AggregateRecorder,
-  ): Promise<void> {
+  ): Promise<void> | undefined {
     for (const aggregate of aggregates) {
       const undecided = this.#savedIn.get(aggregate)?.decider
       if (undecided && !transaction?.isInside(undecided)) throw savedElsewhere()
     }
+    const isDoubtful = aggregates.some((aggregate) => this.#doubtful.has(aggregate))
+    return isDoubtful ? this.#checkDoubtful(aggregates, events, recorder) : undefined
+  }
+
+  async #checkDoubtful(
+    aggregates: readonly object[],
+    events: readonly DomainEvent[],
+    recorder: AggregateRecorder,
+  ): Promise<void> {
     for (const aggregate of aggregates) {
       if (!this.#doubtful.has(aggregate)) continue
       const { id } = aggregate as { id?: unknown }
@@ -78,7 +86,7 @@ export class SaveOrder {
 
   /** Notes where aggregates were saved. */
   saved(aggregates: readonly object[], transaction: OpenTransaction | undefined): void {
-    for (const aggregate of aggregates) if (transaction) this.#savedIn.set(aggregate, transaction)
+    if (transaction) for (const aggregate of aggregates) this.#savedIn.set(aggregate, transaction)
   }
 
   /** Notes that an aggregate was read in a transaction that was rolled back. */
@@ -88,9 +96,22 @@ export class SaveOrder {
 }
 
 /** A save that has not settled yet, and the transaction it is in. */
-interface SaveUnderWay {
-  readonly settled: Promise<unknown>
-  readonly transaction: OpenTransaction | undefined
+export class SaveUnderWay {
+  readonly #waiting: (() => void)[] = []
+
+  constructor(
+    readonly aggregates: readonly object[],
+    readonly transaction: OpenTransaction | undefined,
+  ) {}
+
+  /** Resolves once it has settled, however. */
+  settled(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  settle(): void {
+    for (const goOn of this.#waiting) goOn()
+  }
 }
 
 /** @throws ProgrammingError  The event before this one is not stored. */

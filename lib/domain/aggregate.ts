@@ -1,6 +1,6 @@
 import { v4 as uuidv4 } from 'uuid'
 import { OriginatorIdError, OriginatorVersionError, ProgrammingError, TopicError } from '../errors.js'
-import { copyData, frozenCopy } from './copy.js'
+import { ownCopy } from './copy.js'
 import type { DomainEvent } from './event.js'
 import { currentMetadata } from './metadata.js'
 import { registerAggregate, resolveEvent, type AggregateDefinition, type EventDefinition } from './topics.js'
@@ -82,9 +82,12 @@ export class Definition implements AggregateDefinition {
   }
 
   /** @param body  What applies it to an aggregate that is there; absent for an event that only makes one. */
-  add(name: string, body?: EventBody): void {
+  add(name: string, body?: EventBody): AggregateEvent {
+    const topic = `${this.name}.${name}`
     // The class version stays 1 until upcasting exists.
-    this.events.set(name, { name, topic: `${this.name}.${name}`, classVersion: 1, aggregate: this, body })
+    const event = { name, topic, classVersion: 1, aggregate: this, body, label: `Event '${topic}'` }
+    this.events.set(name, event)
+    return event
   }
 
   create(event: DomainEvent): Aggregate {
@@ -113,6 +116,8 @@ export interface AggregateEvent extends EventDefinition {
   readonly aggregate: Definition
   /** Absent for an event that only makes an aggregate. */
   readonly body: EventBody | undefined
+  /** As it appears in errors: `Event 'Dog.TrickAdded'`. */
+  readonly label: string
 }
 
 /** Changes the aggregate as the event says; the data is its own to keep. */
@@ -141,27 +146,48 @@ export function definitionOfInstance(value: unknown): Definition | undefined {
 /**
  * Makes a new aggregate, with its first event pending.
  *
- * @param values  The event's data, copied here.
- * @throws TypeError  The id is no text, is empty, or has a NUL character.
+ * @param data  The event's data, frozen, and nobody else's.
+ * @param make  Makes the aggregate from the event, whose data is not its own.
  */
-export function createNew(definition: Definition, eventName: string, values: object, id: unknown): Aggregate {
-  const event = newEvent(checkId(definition.name, id), firstVersion, `${definition.name}.${eventName}`, values)
-  const aggregate = definition.create({ ...event, data: copyData(event.data, event.topic) })
+export function createNew(
+  { topic }: AggregateEvent,
+  id: string,
+  data: Record<string, unknown>,
+  make: (event: DomainEvent) => Aggregate,
+): Aggregate {
+  const event = newEvent(id, firstVersion, topic, data)
+  const aggregate = make(event)
   addPending(aggregate, event)
   return aggregate
+}
+
+/** @throws TypeError  The id of a new aggregate is no text, is empty, or has a NUL character. */
+export function checkId(name: string, id: unknown): string {
+  if (typeof id === 'string' && id !== '' && !id.includes('\0')) return id
+  throw new TypeError(
+    `The id of a new '${name}' must be a UUID or other text that is not empty and has no NUL character: see createId`,
+  )
 }
 
 /**
  * Makes an event happen: applies it, and has it pending.
  *
- * @param values  The event's data, copied here.
- * @returns What its body returns.
- * @throws ProgrammingError  An event is being applied just now, or the body returns a promise.
+ * @param data  The event's data, frozen, and nobody else's.
+ * @param change  What the event's body does, with values of its own; absent: the body does it, with a copy of the data.
+ * @returns What that returns.
+ * @throws ProgrammingError  That is a promise.
  */
-export function trigger(aggregate: Aggregate, event: AggregateEvent, values: object): unknown {
-  refuseWhileApplying(event.topic)
-  const happened = newEvent(aggregate.id, aggregate.version + 1, event.topic, values)
-  const result = run(event, aggregate, { ...happened, data: copyData(happened.data, event.topic) })
+export function trigger(
+  aggregate: Aggregate,
+  event: AggregateEvent,
+  data: Record<string, unknown>,
+  change?: () => unknown,
+): unknown {
+  const happened = newEvent(aggregate.id, aggregate.version + 1, event.topic, data)
+  const result =
+    change === undefined
+      ? run(event, aggregate, { ...happened, data: ownCopy(data) })
+      : whileApplying(event.topic, change)
   moveOn(aggregate, happened.originatorVersion, new Date(happened.timestamp))
   addPending(aggregate, happened)
   return result
@@ -174,8 +200,15 @@ export function trigger(aggregate: Aggregate, event: AggregateEvent, values: obj
  * @throws ProgrammingError  The constructor sets one of the fields that are ours, or returns another object.
  */
 export function construct(definition: Definition, target: Function, args: unknown[], event: DomainEvent): Aggregate {
-  const construction: Construction = { definition, target, event, saves: false, aggregate: undefined }
-  constructions.push(construction)
+  const construction: Construction = {
+    definition,
+    target,
+    event,
+    saves: false,
+    aggregate: undefined,
+    outer: currentConstruction,
+  }
+  currentConstruction = construction
   applying++
   try {
     // not with the decorated class as new.target: a Proxy there makes each instance several times as slow
@@ -184,14 +217,13 @@ export function construct(definition: Definition, target: Function, args: unknow
     return aggregate
   } finally {
     applying--
-    constructions.pop()
+    currentConstruction = construction.outer
   }
 }
 
 /** Whether `new` of that class is ours, and its base constructor has yet to run. */
 export function isUnderConstruction(aggregateClass: Function): boolean {
-  const construction = constructions.at(-1)
-  return construction?.target === aggregateClass && construction.aggregate === undefined
+  return currentConstruction?.target === aggregateClass && currentConstruction.aggregate === undefined
 }
 
 /**
@@ -229,10 +261,12 @@ interface Construction {
   readonly saves: boolean
   /** Set by the base constructor. */
   aggregate: Aggregate | undefined
+  /** The one whose constructor made this one. */
+  readonly outer: Construction | undefined
 }
 
 // One thread, and nothing here awaits, so these belong to the call that is running.
-const constructions: Construction[] = []
+let currentConstruction: Construction | undefined
 let applying = 0
 
 const definitions = new WeakMap<Function, Definition>()
@@ -242,11 +276,10 @@ plain.add('Created')
 define(plain)
 
 function constructionOf(aggregateClass: Function): Construction {
-  const construction = constructions.at(-1)
-  if (construction !== undefined && isUnderConstruction(aggregateClass)) return construction
+  if (currentConstruction !== undefined && isUnderConstruction(aggregateClass)) return currentConstruction
   if (aggregateClass === Aggregate) {
-    const event = newEvent(uuidv4(), firstVersion, 'Aggregate.Created', {})
-    return { definition: plain, target: Aggregate, event, saves: true, aggregate: undefined }
+    const event = newEvent(uuidv4(), firstVersion, 'Aggregate.Created', Object.freeze({}))
+    return { definition: plain, target: Aggregate, event, saves: true, aggregate: undefined, outer: undefined }
   }
   throw new ProgrammingError(
     `This subclass of '${nearestName(aggregateClass)}' needs its own @aggregate('…'), directly above the class`,
@@ -287,13 +320,18 @@ function isTime(value: unknown, time: number): boolean {
   return value instanceof Date && value.getTime() === time
 }
 
-function newEvent(originatorId: string, originatorVersion: number, topic: string, values: object): DomainEvent {
+function newEvent(
+  originatorId: string,
+  originatorVersion: number,
+  topic: string,
+  data: Record<string, unknown>,
+): DomainEvent {
   return Object.freeze({
     originatorId,
     originatorVersion,
     topic,
     timestamp: new Date(),
-    data: frozenCopy(values as Record<string, unknown>, `Event '${topic}'`),
+    data,
     metadata: currentMetadata(),
   })
 }
@@ -308,6 +346,7 @@ function eventOf(definition: Definition, event: DomainEvent): AggregateEvent {
 /**
  * Applies an event by its body, and leaves version and modified time to the caller.
  *
+ * @param event  Its data is used up.
  * @throws OriginatorVersionError  It is an event that only makes an aggregate.
  * @throws ProgrammingError  The body returns a promise.
  */
@@ -315,10 +354,14 @@ export function run({ body, topic }: AggregateEvent, aggregate: Aggregate, event
   if (body === undefined) {
     throw new OriginatorVersionError(`${described(event)} makes an aggregate, and this one is there already`)
   }
+  return whileApplying(topic, () => body(aggregate, event.data))
+}
+
+function whileApplying(topic: string, change: () => unknown): unknown {
   let result: unknown
   applying++
   try {
-    result = body(aggregate, event.data)
+    result = change()
   } finally {
     applying--
   }
@@ -340,13 +383,6 @@ function moveOn(aggregate: Aggregate, version: number, modifiedOn: Date): void {
   const own = aggregate as { version: number; modifiedOn: Date }
   own.version = version
   own.modifiedOn = modifiedOn
-}
-
-function checkId(name: string, id: unknown): string {
-  if (typeof id === 'string' && id !== '' && !id.includes('\0')) return id
-  throw new TypeError(
-    `The id of a new '${name}' must be a UUID or other text that is not empty and has no NUL character: see createId`,
-  )
 }
 
 function refuseVersion(event: DomainEvent, next: number): never {

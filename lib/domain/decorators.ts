@@ -3,6 +3,7 @@ import { OriginatorVersionError, ProgrammingError } from '../errors.js'
 import {
   Aggregate,
   Definition,
+  checkId,
   construct,
   createNew,
   define,
@@ -10,6 +11,8 @@ import {
   refuseWhileApplying,
   registeredDefinition,
   trigger,
+  type AggregateEvent,
+  type EventBody,
 } from './aggregate.js'
 import { EventedAggregate } from './evented-aggregate.js'
 import { Signature, checkParameterNames, isPlainFunction, signatureOf, type Fitting } from './signature.js'
@@ -121,10 +124,61 @@ interface EventSpec {
   readonly parameterNames: readonly string[]
 }
 
-interface DecoratedMethod {
-  readonly spec: EventSpec
-  readonly signature: Signature
-  readonly body: Function
+/** A method that makes an event happen. */
+class DecoratedMethod {
+  /** Applies the event by this method's body. */
+  readonly apply: EventBody = (self, data) => this.#run(self, this.#signature.toArguments(data))
+  readonly #signature: Signature
+  readonly #body: Function
+  #definition: Definition | undefined
+  #event: AggregateEvent | undefined
+
+  constructor(
+    readonly spec: EventSpec,
+    signature: Signature,
+    body: Function,
+  ) {
+    this.#signature = signature
+    this.#body = body
+  }
+
+  /** Called as a method of `self`. */
+  trigger(self: unknown, args: readonly unknown[]): unknown {
+    const definition = definitionOfInstance(self)
+    if (definition === undefined) {
+      throw new ProgrammingError(
+        `The method of event '${this.spec.name}' was called without its aggregate: call it as a method, or bind it`,
+      )
+    }
+    const aggregate = self as Aggregate
+    const event = this.#eventIn(definition)
+    refuseWhileApplying(event.topic)
+    const signature = this.#signature
+    signature.check(args, event.label)
+    const data = signature.toData(args, event.label)
+    // a subclass that overrides the method has the event applied by its own
+    if (event.body !== this.apply) return trigger(aggregate, event, data)
+    return trigger(aggregate, event, data, () => this.#run(aggregate, signature.ownArguments(args, data)))
+  }
+
+  #run(self: Aggregate, args: unknown[]): unknown {
+    return Reflect.apply(this.#body, self, args)
+  }
+
+  /** Its event in that class. @throws ProgrammingError  The class has none of that name. */
+  #eventIn(definition: Definition): AggregateEvent {
+    // Most methods are called on one class: asking the maps each time costs as much as the rest of the call.
+    if (this.#event !== undefined && this.#definition === definition) return this.#event
+    const event = classes.has(definition.aggregateClass) ? definition.events.get(this.spec.name) : undefined
+    if (event === undefined) {
+      throw new ProgrammingError(
+        `'${definition.name}' has no event '${this.spec.name}': put @event outermost on its method, in a class with @aggregate`,
+      )
+    }
+    this.#definition = definition
+    this.#event = event
+    return event
+  }
 }
 
 interface DecoratedClass {
@@ -185,30 +239,14 @@ function decorated(owner: string, spec: EventSpec, body: Function): Function {
   }
   if (methods.has(body)) throw new ProgrammingError(`${owner}: it is an event already. Give each its own method`)
   const signature = signatureOf(owner, spec.parameterNames, body.length)
+  const decorated = new DecoratedMethod(spec, signature, body)
   const method = function (this: unknown, ...args: unknown[]): unknown {
-    return triggerByMethod(this, spec, signature, args)
+    return decorated.trigger(this, args)
   }
   Object.defineProperty(method, 'name', { value: body.name, configurable: true })
   Object.defineProperty(method, 'length', { value: body.length, configurable: true })
-  methods.set(method, { spec, signature, body })
+  methods.set(method, decorated)
   return method
-}
-
-function triggerByMethod(self: unknown, spec: EventSpec, signature: Signature, args: unknown[]): unknown {
-  const definition = definitionOfInstance(self)
-  if (definition === undefined) {
-    throw new ProgrammingError(
-      `The method of event '${spec.name}' was called without its aggregate: call it as a method, or bind it`,
-    )
-  }
-  const event = classes.has(definition.aggregateClass) ? definition.events.get(spec.name) : undefined
-  if (event === undefined) {
-    throw new ProgrammingError(
-      `'${definition.name}' has no event '${spec.name}': put @event outermost on its method, in a class with @aggregate`,
-    )
-  }
-  refuseWhileApplying(event.topic)
-  return trigger(self as Aggregate, event, signature.toData(args, `Event '${event.topic}'`))
 }
 
 function decorateClass(name: string, target: unknown, given: EventSpec | undefined): Function {
@@ -218,7 +256,7 @@ function decorateClass(name: string, target: unknown, given: EventSpec | undefin
     construct: (_target, args: unknown[], newTarget) =>
       // A subclass's super(…) comes by here too, and makes no event of this class.
       newTarget === aggregateClass
-        ? createByConstructor(definition, created, signature, args)
+        ? createByConstructor(definition, creation, signature, target, args)
         : (Reflect.construct(target, args, newTarget) as object),
   })
   const definition: Definition = new Definition(name, aggregateClass, (event, { body }) => {
@@ -229,12 +267,12 @@ function decorateClass(name: string, target: unknown, given: EventSpec | undefin
     }
     return construct(definition, target, signature.toArguments(event.data), event)
   })
-  definition.add(created.name)
-  for (const [eventName, { signature, body }] of eventMethods(name, target)) {
+  const creation = definition.add(created.name)
+  for (const [eventName, method] of eventMethods(name, target)) {
     if (eventName === created.name) {
       throw new ProgrammingError(`Aggregate '${name}': '${eventName}' is its created event and a method's: rename one`)
     }
-    definition.add(eventName, (self, data) => Reflect.apply(body, self, signature.toArguments(data)) as unknown)
+    definition.add(eventName, method.apply)
   }
   define(definition)
   classes.set(aggregateClass, { created, signature })
@@ -244,12 +282,17 @@ function decorateClass(name: string, target: unknown, given: EventSpec | undefin
 
 function createByConstructor(
   definition: Definition,
-  created: EventSpec,
+  created: AggregateEvent,
   signature: Signature,
+  target: Function,
   args: readonly unknown[],
 ): Aggregate {
-  const data = signature.toData(args, `Event '${definition.name}.${created.name}'`)
-  return createNew(definition, created.name, data, newId(definition, args))
+  signature.check(args, created.label)
+  const id = checkId(definition.name, newId(definition, args))
+  const data = signature.toData(args, created.label)
+  return createNew(created, id, data, (event) =>
+    construct(definition, target, signature.ownArguments(args, data), event),
+  )
 }
 
 function newId({ name, aggregateClass }: Definition, args: readonly unknown[]): unknown {
@@ -295,7 +338,8 @@ function createdEvent(name: string, target: Function, given: EventSpec | undefin
 
 /** The events of a class's methods by name, the nearest first where a subclass overrides a method. */
 function eventMethods(name: string, target: AggregateClass): Map<string, DecoratedMethod> {
-  const found = new Map<string, DecoratedMethod & { readonly key: PropertyKey }>()
+  const found = new Map<string, DecoratedMethod>()
+  const keys = new Map<string, PropertyKey>()
   for (
     let each: object = target.prototype;
     each !== Aggregate.prototype;
@@ -306,11 +350,13 @@ function eventMethods(name: string, target: AggregateClass): Map<string, Decorat
       const method = typeof value === 'function' ? methods.get(value) : undefined
       if (method === undefined) continue
       const { name: eventName } = method.spec
-      const known = found.get(eventName)
-      if (known === undefined) found.set(eventName, { ...method, key })
-      else if (known.key !== key) {
+      const known = keys.get(eventName)
+      if (known === undefined) {
+        found.set(eventName, method)
+        keys.set(eventName, key)
+      } else if (known !== key) {
         throw new ProgrammingError(
-          `Aggregate '${name}': the event '${eventName}' is on ${shown(key)} and on ${shown(known.key)}: rename one`,
+          `Aggregate '${name}': the event '${eventName}' is on ${shown(key)} and on ${shown(known)}: rename one`,
         )
       }
     }

@@ -3,6 +3,7 @@ import { ProgrammingError } from '../errors.js'
 import {
   Aggregate,
   Definition,
+  checkId,
   construct,
   createNew,
   define,
@@ -15,7 +16,7 @@ import {
   type AggregateEvent,
   type EventBody,
 } from './aggregate.js'
-import { isPlainObject } from './copy.js'
+import { frozenCopy, isPlainObject, ownCopy } from './copy.js'
 import { isPlainFunction } from './signature.js'
 import { checkEventName, checkName, checkUpcasts } from './topics.js'
 
@@ -52,7 +53,12 @@ export abstract class EventedAggregate<Events extends EventMap<Events>> extends 
   ): A {
     const definition = definitionOfEvented(this)
     const { id = uuidv4() } = options
-    return createNew(definition, name, checkData(eventOf(definition, name), data), id) as A
+    const event = eventOf(definition, name)
+    const values = checkData(event, data)
+    const checkedId = checkId(definition.name, id)
+    return createNew(event, checkedId, frozenCopy(values, event.label), (happened) =>
+      definition.create({ ...happened, data: ownCopy(happened.data) }),
+    ) as A
   }
 
   constructor() {
@@ -76,7 +82,7 @@ export abstract class EventedAggregate<Events extends EventMap<Events>> extends 
     if (definition === undefined) throw new ProgrammingError(`trigger('${name}') was called without its aggregate`)
     const event = eventOf(definition, name)
     refuseWhileApplying(event.topic)
-    trigger(this, event, checkData(event, data))
+    trigger(this, event, frozenCopy(checkData(event, data), event.label))
   }
 }
 

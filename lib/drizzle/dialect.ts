@@ -8,6 +8,8 @@ import type { TransactionOptions } from '../persistence/transactional.js'
 export interface Connection {
   /** The rows of a query, each an array of its columns. Statements are prepared once for each text. */
   rows(sql: string, parameters: readonly unknown[]): unknown[][] | Promise<unknown[][]>
+  /** As `rows`, of a query of one column: its values. */
+  column(sql: string, parameters: readonly unknown[]): unknown[] | Promise<unknown[]>
   /** Runs a statement; how many rows it changed. */
   change(sql: string, parameters: readonly unknown[]): number | Promise<number>
 }
@@ -66,13 +68,13 @@ export interface Dialect<C extends Connection = Connection> {
    * @throws RecordConflictError, IntegrityError  As `ProcessRecorder.insertEvents`; a user's transaction stays usable.
    */
   append(connection: C, insert: Insert): number[] | Promise<number[]>
-  /** One originator's events by version, states as text in UTF-8. */
+  /** One originator's events by version, states as text; undefined where a state may not be text in UTF-8. */
   selectTexts(
     connection: C,
     table: TableName,
     originatorId: string,
     options: SelectEventsOptions,
-  ): Promise<StoredText[]>
+  ): Promise<StoredText[] | undefined>
   /** Notifications by id; none beyond the last one below which nothing more can appear. */
   selectNotifications(connection: C, table: TableName, options: SelectNotificationsOptions): Promise<Notification[]>
   /** The highest notification id under the same bound, or null. */

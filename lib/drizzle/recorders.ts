@@ -139,7 +139,7 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
     )
   }
 
-  async selectTexts(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredText[]> {
+  async selectTexts(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredText[] | undefined> {
     checkSelect(originatorId, options)
     return this.read((connection) => this.datastore.sql.selectTexts(connection, this.events, originatorId, options))
   }

@@ -10,87 +10,102 @@ import type { Connection, Dialect, TableName } from './dialect.js'
  */
 
 /** One originator's events, by version. */
-export function selectEvents(
+export async function selectEvents(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
   originatorId: string,
   options: SelectEventsOptions,
 ): Promise<StoredEvent[]> {
-  const column = dialect.selectBytes('state')
-  const asBytes = (selected: unknown) => dialect.asBytes(selected)
-  return selectStream(connection, dialect, table, { column, from: asBytes }, originatorId, options)
+  const columns = `originator_version, topic, ${dialect.selectBytes('state')}`
+  const { text, parameters } = streamQuery(dialect, table, columns, originatorId, options)
+  const rows = (await connection.rows(text, parameters)) as [number, string, unknown][]
+  return rows.map(([originatorVersion, topic, selected]) => ({
+    originatorId,
+    originatorVersion,
+    topic,
+    state: dialect.asBytes(selected),
+  }))
 }
 
-/** As `selectEvents`, with states as text: `asText` is the column in the dialect's SQL. */
-export function selectTexts(
+/**
+ * As `selectEvents`, with states as text. An event comes as one text, in half the time of three columns.
+ *
+ * @param asText  The state as text, in the dialect's SQL.
+ * @returns undefined  A state is NULL then, or it or a topic holds the separator, which JSON never holds.
+ */
+export async function selectTexts(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
   asText: string,
   originatorId: string,
   options: SelectEventsOptions,
-): Promise<StoredText[]> {
-  const asIs = (selected: unknown) => selected as string
-  return selectStream(connection, dialect, table, { column: asText, from: asIs }, originatorId, options)
+): Promise<StoredText[] | undefined> {
+  const column = `originator_version || '${separator}' || topic || '${separator}' || ${asText}`
+  const { text, parameters } = streamQuery(dialect, table, column, originatorId, options)
+  const storedTexts: StoredText[] = []
+  for (const line of await connection.column(text, parameters)) {
+    const stored = typeof line === 'string' ? storedText(originatorId, line) : undefined
+    if (!stored) return undefined
+    storedTexts.push(stored)
+  }
+  return storedTexts
 }
 
-async function selectStream<State>(
-  connection: Connection,
+/** Stands between texts that come as one; in JSON it never stands as it is. */
+export const separator = '\x1e'
+
+function storedText(originatorId: string, line: string): StoredText | undefined {
+  const topicAt = line.indexOf(separator) + 1
+  const stateAt = line.indexOf(separator, topicAt) + 1
+  if (line.includes(separator, stateAt)) return undefined
+  return {
+    originatorId,
+    originatorVersion: Number(line.slice(0, topicAt - 1)),
+    topic: line.slice(topicAt, stateAt - 1),
+    state: line.slice(stateAt),
+  }
+}
+
+function streamQuery(
   dialect: Dialect,
   table: TableName,
-  state: { readonly column: string; readonly from: (selected: unknown) => State },
+  columns: string,
   originatorId: string,
   { gt, lte, desc = false, limit }: SelectEventsOptions,
-) {
+): Query {
   const query = new Query(dialect)
-  query.text = `SELECT originator_version, topic, ${state.column} FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
+  query.text = `SELECT ${columns} FROM ${dialect.table(table)} WHERE originator_id = ${query.parameter(originatorId)}`
   if (gt != null) query.text += ` AND originator_version > ${query.parameter(gt)}`
   if (lte != null) query.text += ` AND originator_version <= ${query.parameter(lte)}`
   query.text += desc ? ' ORDER BY originator_version DESC' : ' ORDER BY originator_version'
   if (limit != null) query.text += ` LIMIT ${query.parameter(limit)}`
-  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, unknown][]
-  return rows.map(([originatorVersion, topic, selected]) => ({
-    originatorId,
-    originatorVersion,
-    topic,
-    state: state.from(selected),
-  }))
+  return query
 }
 
-/** Notifications that this connection sees, by id. */
+/** Notifications, with something that is the same for all of them. */
+export interface Page {
+  readonly notifications: Notification[]
+  /** Undefined where there are none. */
+  readonly found: unknown
+}
+
+/**
+ * Notifications that this connection sees, by id.
+ *
+ * @param also  An SQL expression; what it gave is `found`.
+ */
 export async function selectNotifications(
   connection: Connection,
   dialect: Dialect,
   table: TableName,
   options: SelectNotificationsOptions,
-): Promise<Notification[]> {
-  return (await selectNotificationsAnd(connection, dialect, table, options)).notifications
-}
-
-/**
- * As `selectNotifications`, with something that is the same for all rows.
- *
- * @param also  An SQL expression.
- * @returns `found`  What it gave; undefined where there are no rows.
- */
-export async function selectNotificationsAnd(
-  connection: Connection,
-  dialect: Dialect,
-  table: TableName,
-  { start, limit, stop, topics = [], inclusiveOfStart = true }: SelectNotificationsOptions,
-  also?: string,
-): Promise<{ readonly notifications: Notification[]; readonly found: unknown }> {
-  const query = new Query(dialect)
-  const first = start ?? 1
-  query.text =
-    `SELECT notification_id, originator_id, originator_version, topic, ${dialect.selectBytes('state')}` +
-    `${also ? `, ${also}` : ''} FROM ${dialect.table(table)} ` +
-    `WHERE notification_id ${inclusiveOfStart || start == null ? '>=' : '>'} ${query.parameter(first)}`
-  if (stop != null) query.text += ` AND notification_id <= ${query.parameter(stop)}`
-  if (topics.length > 0) query.text += ` AND ${dialect.inList('topic', query.parameter(dialect.list(topics)))}`
-  query.text += ` ORDER BY notification_id LIMIT ${query.parameter(limit)}`
-  const rows = (await connection.rows(query.text, query.parameters)) as [number, string, number, string, unknown][]
+  also = 'NULL',
+): Promise<Page> {
+  const columns = `notification_id, originator_id, originator_version, topic, ${dialect.selectBytes('state')}, ${also}`
+  const { text, parameters } = notificationsQuery(dialect, table, columns, options)
+  const rows = (await connection.rows(text, parameters)) as [number, string, number, string, unknown, unknown][]
   const notifications = rows.map(([id, originatorId, originatorVersion, topic, selected]) => ({
     id,
     originatorId,
@@ -98,7 +113,24 @@ export async function selectNotificationsAnd(
     topic,
     state: dialect.asBytes(selected),
   }))
-  return { notifications, found: (rows[0] as unknown[] | undefined)?.[5] }
+  return { notifications, found: rows[0]?.[5] }
+}
+
+/** The rows of notifications, by id. */
+export function notificationsQuery(
+  dialect: Dialect,
+  table: TableName,
+  columns: string,
+  { start, limit, stop, topics = [], inclusiveOfStart = true }: SelectNotificationsOptions,
+): Query {
+  const query = new Query(dialect)
+  query.text =
+    `SELECT ${columns} FROM ${dialect.table(table)} ` +
+    `WHERE notification_id ${inclusiveOfStart || start == null ? '>=' : '>'} ${query.parameter(start ?? 1)}`
+  if (stop != null) query.text += ` AND notification_id <= ${query.parameter(stop)}`
+  if (topics.length > 0) query.text += ` AND ${dialect.inList('topic', query.parameter(dialect.list(topics)))}`
+  query.text += ` ORDER BY notification_id LIMIT ${query.parameter(limit)}`
+  return query
 }
 
 /** The highest notification id that this connection sees, or null; with `upTo`, of those not above it. */

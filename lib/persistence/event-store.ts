@@ -1,18 +1,21 @@
 import type { DomainEvent } from '../domain/event.js'
-import type { Mapper } from './mapper.js'
+import { Mapper } from './mapper.js'
 import type { AggregateRecorder, SelectEventsOptions } from './recorders.js'
-import type { Recording, StoredText } from './stored-event.js'
+import type { Recording, StoredEvent, StoredText } from './stored-event.js'
 
 /** Stores domain events and gets them back: a mapper in front of a recorder. */
 export class EventStore {
   readonly #mapper: Mapper
   readonly #recorder: AggregateRecorder
-  readonly #takesText: boolean
+  readonly #decodesText: boolean
+  readonly #mapsText: boolean
 
   constructor(mapper: Mapper, recorder: AggregateRecorder) {
     this.#mapper = mapper
     this.#recorder = recorder
-    this.#takesText = mapper.takesText
+    this.#decodesText = mapper.takesText
+    // a subclass's own takes bytes
+    this.#mapsText = mapper.takesText && mapper.toDomainEvent === Mapper.prototype.toDomainEvent
   }
 
   /**
@@ -35,22 +38,22 @@ export class EventStore {
 
   /** One originator's events, by version; frozen. */
   async get(originatorId: string, options?: SelectEventsOptions): Promise<DomainEvent[]> {
-    const storedEvents = await this.#recorder.selectEvents(originatorId, options)
-    return storedEvents.map((stored) => this.#mapper.toDomainEvent(stored))
+    const stored = await this.#select(this.#mapsText, originatorId, options)
+    return stored.map((each) => this.#mapper.toDomainEvent(each))
   }
 
   /** As `get`, for a reader that uses the events up: not frozen, and seen by nobody else. */
   async take(originatorId: string, options?: SelectEventsOptions): Promise<DomainEvent[]> {
-    const storedEvents =
-      (this.#takesText ? await this.#selectTexts(originatorId, options) : undefined) ??
-      (await this.#recorder.selectEvents(originatorId, options))
-    return storedEvents.map((stored) => this.#mapper.decode(stored))
+    const stored = await this.#select(this.#decodesText, originatorId, options)
+    return stored.map((each) => this.#mapper.decode(each))
   }
 
-  /** The events with their states as text; `undefined` where the recorder has no such thing, or a state may be damaged. */
-  async #selectTexts(originatorId: string, options?: SelectEventsOptions): Promise<StoredText[] | undefined> {
-    const storedTexts = await this.#recorder.selectTexts?.(originatorId, options)
-    // text that is not UTF-8 comes with this character in place of what is wrong: the bytes tell which it is
-    return storedTexts?.some(({ state }) => state.includes('\uFFFD')) ? undefined : storedTexts
+  async #select(
+    asText: boolean,
+    originatorId: string,
+    options?: SelectEventsOptions,
+  ): Promise<readonly (StoredEvent | StoredText)[]> {
+    const storedTexts = asText ? await this.#recorder.selectTexts?.(originatorId, options) : undefined
+    return storedTexts ?? this.#recorder.selectEvents(originatorId, options)
   }
 }

@@ -8,7 +8,7 @@ import {
   TranscodingNotRegisteredError,
 } from '../errors.js'
 import type { StoredEvent, StoredText } from './stored-event.js'
-import { JsonTranscoder, parseTimestamp, type Transcoder } from './transcoder.js'
+import { JsonTranscoder, formatTimestamp, parseTimestamp, type Transcoder } from './transcoder.js'
 
 /**
  * Turns domain events into stored events, and back. `MAPPER_TOPIC` may name a subclass.
@@ -34,12 +34,23 @@ export class Mapper {
    */
   toStoredEvent(event: DomainEvent): StoredEvent {
     checkShape(event)
-    const { originatorId, originatorVersion, topic, timestamp, data, metadata } = event
-    const values: StoredValues = { timestamp: timestamp.toISOString(), data }
-    if (metadata !== undefined && Object.keys(metadata).length > 0) values.metadata = metadata
-    const classVersion = findEvent(topic)?.classVersion ?? 1
-    if (classVersion > 1) values.classVersion = classVersion
-    return { originatorId, originatorVersion, topic, state: this.#encode(values, event) }
+    const transcoder = this.#transcoder
+    const state = isJson(transcoder) ? bytesOf(textOf(event, transcoder)) : this.#encode(event)
+    return storedWith(event, state)
+  }
+
+  /** As `toStoredEvent` of each. */
+  toStoredEvents(events: readonly DomainEvent[]): StoredEvent[] {
+    const transcoder = this.#transcoder
+    const isOverridden = this.toStoredEvent !== Mapper.prototype.toStoredEvent
+    if (events.length === 1 || isOverridden || !isJson(transcoder)) {
+      return events.map((event) => this.toStoredEvent(event))
+    }
+    const texts = events.map((event) => {
+      checkShape(event)
+      return textOf(event, transcoder)
+    })
+    return statesOf(texts).map((state, index) => storedWith(events[index] as DomainEvent, state))
   }
 
   /**
@@ -49,7 +60,7 @@ export class Mapper {
    * @throws MapperDeserialisationError  The state can't be read, or a newer version of the code wrote it. Names topic,
    *   originator id and version; the cause is there only where it can't contain state.
    */
-  toDomainEvent(stored: StoredEvent): DomainEvent {
+  toDomainEvent(stored: StoredEvent | StoredText): DomainEvent {
     const event = this.decode(stored)
     freeze(event.data)
     freeze(event.metadata)
@@ -76,22 +87,30 @@ export class Mapper {
     }
     const values = this.#decode(stored)
     if (!isPlainObject(values)) refuse(stored, 'its state is no object')
-    const { timestamp, data, metadata = {}, classVersion } = values
+    const { timestamp, data, metadata, classVersion } = values
     const date = parseTimestamp(timestamp)
     if (date === undefined) refuse(stored, 'its state has no valid timestamp')
     if (!isPlainObject(data)) refuse(stored, 'its state has no data')
-    if (!isPlainObject(metadata)) refuse(stored, 'its metadata is no object')
+    if (metadata !== undefined && !isPlainObject(metadata)) refuse(stored, 'its metadata is no object')
     if (classVersion !== undefined) checkClassVersion(stored, classVersion, definition.classVersion)
-    return { originatorId, originatorVersion, topic: definition.topic, timestamp: date, data, metadata }
+    return { originatorId, originatorVersion, topic: definition.topic, timestamp: date, data, metadata: metadata ?? {} }
   }
 
-  // The two ends of the state: a stage that works on bytes goes after the transcoder here, and before it below.
-  #encode(values: StoredValues, { topic }: DomainEvent): Uint8Array {
+  // The two ends of the state: a stage that works on bytes goes after the transcoder here and after `bytesOf`, and before
+  // the transcoder below.
+  #encode(event: DomainEvent): Uint8Array {
+    const { timestamp, data, topic } = event
+    const metadata = metadataOf(event)
+    const classVersion = classVersionOf(topic)
     try {
-      return this.#transcoder.encode(values)
+      return this.#transcoder.encode({
+        timestamp: formatTimestamp(timestamp),
+        data,
+        ...(metadata !== undefined && { metadata }),
+        ...(classVersion > 1 && { classVersion }),
+      })
     } catch (error) {
-      if (!(error instanceof TranscodingNotRegisteredError)) throw error
-      throw new TranscodingNotRegisteredError(`${topic}: ${error.message}`, { cause: error })
+      return refuseToEncode(topic, error)
     }
   }
 
@@ -107,11 +126,65 @@ export class Mapper {
   }
 }
 
-type StoredValues = {
-  timestamp: string
-  data: Record<string, unknown>
-  metadata?: Record<string, unknown>
-  classVersion?: number
+/** Whether it makes bytes of the text that `encodeText` gives, as no subclass with a way of its own does. */
+function isJson(transcoder: Transcoder): transcoder is JsonTranscoder {
+  const { encode, encodeText } = JsonTranscoder.prototype
+  return transcoder.encode === encode && (transcoder as JsonTranscoder).encodeText === encodeText
+}
+
+// JSON of the data and the text around it, joined by hand, take two thirds of the time of JSON of all of it.
+function textOf(event: DomainEvent, transcoder: JsonTranscoder): string {
+  const { timestamp, data, topic } = event
+  const metadata = metadataOf(event)
+  const classVersion = classVersionOf(topic)
+  try {
+    let text = `{"timestamp":"${formatTimestamp(timestamp)}","data":${transcoder.encodeText(data)}`
+    if (metadata !== undefined) text += `,"metadata":${transcoder.encodeText(metadata)}`
+    if (classVersion > 1) text += `,"classVersion":${classVersion}`
+    return `${text}}`
+  } catch (error) {
+    return refuseToEncode(topic, error)
+  }
+}
+
+/** Where there is some. */
+function metadataOf({ metadata }: DomainEvent): Record<string, unknown> | undefined {
+  return metadata !== undefined && Object.keys(metadata).length > 0 ? metadata : undefined
+}
+
+function classVersionOf(topic: string): number {
+  return findEvent(topic)?.classVersion ?? 1
+}
+
+function refuseToEncode(topic: string, error: unknown): never {
+  if (!(error instanceof TranscodingNotRegisteredError)) throw error
+  throw new TranscodingNotRegisteredError(`${topic}: ${error.message}`, { cause: error })
+}
+
+function storedWith({ originatorId, originatorVersion, topic }: DomainEvent, state: Uint8Array): StoredEvent {
+  return { originatorId, originatorVersion, topic, state }
+}
+
+/** So many states share memory: whoever keeps one keeps a few more, not all that were saved with it. */
+const statesTogether = 32
+
+/** The bytes of each: of several at once where a character is a byte, in half of the time. */
+function statesOf(texts: readonly string[]): Uint8Array[] {
+  const states: Uint8Array[] = []
+  for (let start = 0; start < texts.length; start += statesTogether) {
+    const some = texts.slice(start, start + statesTogether)
+    const joined = some.join('')
+    const bytes = bytesOf(joined)
+    let end = 0
+    for (const text of some) {
+      states.push(bytes.length === joined.length ? bytes.subarray(end, (end += text.length)) : bytesOf(text))
+    }
+  }
+  return states
+}
+
+function bytesOf(text: string): Buffer {
+  return Buffer.from(text, 'utf8')
 }
 
 // Events may come from users: what passes here can be read again.

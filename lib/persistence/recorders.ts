@@ -65,10 +65,11 @@ export interface AggregateRecorder extends Transactional {
   selectEvents(originatorId: string, options?: SelectEventsOptions): Promise<StoredEvent[]>
 
   /**
-   * As `selectEvents`, for states that are text in UTF-8; where the database hands text over faster than bytes. What is not
-   * UTF-8 in a state comes as U+FFFD.
+   * As `selectEvents`, for states that are text in UTF-8; where the database hands text over faster than bytes.
+   *
+   * @returns undefined  A state may be something else: `selectEvents` has its bytes.
    */
-  selectTexts?(originatorId: string, options?: SelectEventsOptions): Promise<StoredText[]>
+  selectTexts?(originatorId: string, options?: SelectEventsOptions): Promise<StoredText[] | undefined>
 }
 
 /** Records events and gives them one order. The second rung: all events, by notification id. */

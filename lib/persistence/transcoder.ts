@@ -71,7 +71,12 @@ export class JsonTranscoder implements Transcoder {
   }
 
   encode(value: unknown): Uint8Array {
-    return Buffer.from(JSON.stringify(this.#tagged(value, 0)), 'utf8')
+    return Buffer.from(this.encodeText(value), 'utf8')
+  }
+
+  /** The text that `encode` gives in UTF-8. */
+  encodeText(value: unknown): string {
+    return JSON.stringify(this.#tagged(value, 0))
   }
 
   decode(state: Uint8Array): unknown {
@@ -80,8 +85,9 @@ export class JsonTranscoder implements Transcoder {
 
   decodeText(text: string): unknown {
     const parsed = parse(text)
-    // Most events hold no tag, and searching the text costs less than walking what it says.
-    return text.includes('"_type_"') ? this.#untagged(parsed) : parsed
+    // Most events hold no tag, and searching the text costs less than walking what it says. Without the quotes first:
+    // they are in every text many times, where a search stops (a quarter of the time).
+    return text.includes('_type_') && text.includes('"_type_"') ? this.#untagged(parsed) : parsed
   }
 
   /** The value itself where JSON can hold it as it is; otherwise a copy down to what had to be tagged. */
@@ -126,6 +132,7 @@ export class JsonTranscoder implements Transcoder {
     for (const key of Object.keys(value)) {
       if (key === '_type_') hasTypeKey = true
       const before = value[key]
+      if (typeof before === 'string') continue // most values are
       const after = this.#tagged(before, depth + 1)
       // A spread makes own properties, `__proto__` among them, in the same order; writing to one then sets no prototype.
       if (after !== before) (copy ??= { ...value })[key] = after
@@ -194,17 +201,83 @@ function parse(text: string): unknown {
   }
 }
 
+/** As `toISOString`, which takes as long as the rest of a small event: called for many times of the same second. */
+export function formatTimestamp(date: Date): string {
+  const time = date.getTime()
+  const second = Math.floor(time / 1000)
+  if (second !== lastSecond) {
+    untilSecond = date.toISOString().slice(0, -'000Z'.length)
+    lastSecond = second
+  }
+  const ms = time - second * 1000
+  return `${untilSecond}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z`
+}
+
+let lastSecond = NaN
+/** The text of that second, with the point behind it. */
+let untilSecond = ''
+
 /**
  * A `Date` from ISO 8601 text in UTC with milliseconds, as `toISOString` writes it; `undefined` for anything else. `Date`
  * alone takes 'Ann-1815' for one, and text without Z for local time.
  */
 export function parseTimestamp(text: unknown): Date | undefined {
-  if (typeof text !== 'string' || !isoTimestamp.test(text)) return undefined
+  if (typeof text !== 'string') return undefined
+  const time = timeOf(text)
+  // not a number where `timeOf` does not know: years of more digits, a 30th of February, what is no timestamp
+  if (!Number.isNaN(time)) return new Date(time)
+  if (!isoTimestamp.test(text)) return undefined
   const date = new Date(text)
   return Number.isNaN(date.getTime()) ? undefined : date
 }
 
 const isoTimestamp = /^(\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+
+/** The time of most timestamps, in half of the time that the expression and `new Date(text)` take; otherwise NaN. */
+function timeOf(text: string): number {
+  if (text.length !== 24 || !hasIsoSigns(text)) return NaN
+  const year = digits(text, 0) * 100 + digits(text, 2)
+  const month = digits(text, 5)
+  const day = digits(text, 8)
+  const hour = digits(text, 11)
+  const minute = digits(text, 14)
+  const second = digits(text, 17)
+  const ms = digits(text, 20) * 10 + digit(text, 22)
+  const isDate = year >= 100 && month >= 1 && month <= 12 && day >= 1 && day <= 31
+  const isTime = hour >= 0 && hour <= 23 && minute >= 0 && minute <= 59 && second >= 0 && second <= 59 && ms >= 0
+  if (!isDate || !isTime) return NaN
+  // a third faster than Date.UTC, which takes years below 100 for others; a 30th of February is a day in March for all
+  return daysSince1970(year, month, day) * 86_400_000 + hour * 3_600_000 + minute * 60_000 + second * 1000 + ms
+}
+
+/** Counted in years from March to February, so that a leap day is the last of its year. */
+function daysSince1970(year: number, month: number, day: number): number {
+  const years = month > 2 ? year : year - 1
+  const leapDays = Math.floor(years / 4) - Math.floor(years / 100) + Math.floor(years / 400)
+  return years * 365 + leapDays + Math.floor((month > 2 ? month - 3 : month + 9) * 30.6 + 0.5) + day - 719_469
+}
+
+function hasIsoSigns(text: string): boolean {
+  return (
+    text.charCodeAt(4) === 0x2d &&
+    text.charCodeAt(7) === 0x2d &&
+    text.charCodeAt(10) === 0x54 &&
+    text.charCodeAt(13) === 0x3a &&
+    text.charCodeAt(16) === 0x3a &&
+    text.charCodeAt(19) === 0x2e &&
+    text.charCodeAt(23) === 0x5a
+  )
+}
+
+/** The number that two digits make; far below 0 where they are none. */
+function digits(text: string, index: number): number {
+  return digit(text, index) * 10 + digit(text, index + 1)
+}
+
+function digit(text: string, index: number): number {
+  const value = text.charCodeAt(index) - 0x30
+  return value >= 0 && value <= 9 ? value : -100_000
+}
 
 type PlainObject = Record<string, unknown>
 /** Of whatever type: the values given to one are found by that type's prototype, the data by its name. */

@@ -1,7 +1,9 @@
 import type { Dialect, TableName } from '../drizzle/dialect.js'
+import { isForOneRow, selectPage, type Together } from '../drizzle/pages.js'
 import * as statements from '../drizzle/statements.js'
 import type { RecordConflictError } from '../errors.js'
 import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
+import type { SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
 import type { SqliteConnection } from './drivers/connection.js'
 import { sqliteCode, translate } from './errors.js'
@@ -56,13 +58,40 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     })
   },
 
-  selectTexts: (connection, table, originatorId, options) =>
-    statements.selectTexts(connection, sqliteDialect, table, 'CAST(state AS text)', originatorId, options),
+  async selectTexts(connection, table, originatorId, options) {
+    // SQLite takes the bytes for text in the database's encoding
+    if (!connection.isUtf8) return undefined
+    const texts = await statements.selectTexts(connection, sqliteDialect, table, 'state', originatorId, options)
+    // text that is not UTF-8 comes with this character in place of what is wrong: the bytes tell which it is
+    return texts?.some(({ state }) => state.includes('\uFFFD')) ? undefined : texts
+  },
 
   // one writer: whoever sees an event sees all before it
-  selectNotifications: (connection, table, options) =>
-    statements.selectNotifications(connection, sqliteDialect, table, options),
+  async selectNotifications(connection, table, options) {
+    const page = isForOneRow(options) ? await pageInOneRow(connection, table, options) : undefined
+    return (page ?? (await statements.selectNotifications(connection, sqliteDialect, table, options))).notifications
+  },
   maxNotificationId: (connection, table) => statements.maxNotificationId(connection, sqliteDialect, table),
+}
+
+async function pageInOneRow(connection: SqliteConnection, table: TableName, options: SelectNotificationsOptions) {
+  if (!connection.isUtf8) return undefined
+  try {
+    return await selectPage(connection, sqliteDialect, table, options, inOneRow)
+  } catch (error) {
+    // a list can't have bytes, which SQLite lets stand in a column of text
+    if (sqliteCode(error) === 'SQLITE_ERROR') return undefined
+    throw error
+  }
+}
+
+// bytes can only be joined as text; in UTF-8 it is the same bytes, whatever they are
+const inOneRow: Together = {
+  numbers: (column) => `json_group_array(${column})`,
+  texts: (column) => `json_group_array(${column})`,
+  asTexts: (selected) => JSON.parse(selected) as string[],
+  joined: (column) => `CAST(group_concat(${column}, '') AS blob)`,
+  asBytes: (selected) => selected as Uint8Array,
 }
 
 function insertEvents(connection: SqliteConnection, table: TableName, events: readonly StoredEvent[]): number[] {

@@ -12,6 +12,7 @@ import { sqlite } from '../../lib/sqlite/index.js'
 import { runEveryConformanceSuite } from '../conformance/every.js'
 import { Dog } from '../support/dogs.js'
 import { rejection } from '../support/rejection.js'
+import { storedEvent } from '../support/stored-events.js'
 import { createOwners, owners, remove, schema, sqliteGivenDb, temporaryDirectory } from '../support/sqlite-backends.js'
 
 runEveryConformanceSuite(sqliteGivenDb)
@@ -43,6 +44,43 @@ describe("A user's own Drizzle database given to sqlite()", () => {
     await rejection(datastore.ready(), InterfaceError, 'closed')
     expect(client.open).to.equal(true)
     expect(db.all(sql`SELECT originator_version FROM school_events`)).to.deep.equal([{ originator_version: 1 }])
+  })
+
+  it('may keep its text in UTF-16: states are the same bytes, and the same text', async () => {
+    client.close()
+    client = new Database(join(directory, 'utf-16.db'))
+    client.pragma("encoding = 'UTF-16le'")
+    await using datastore = sqlite(drizzle(client))
+    const school = new Application({ name: 'School', persistence: datastore })
+    const dog = new Dog('Zoë 🐶')
+    dog.addTrick('座れ')
+    await school.save(dog)
+    const invalid = Buffer.of(0xff, 0, 0xd8, 0x00, 0x41)
+    await school.recorder.insertEvents([storedEvent('bytes', 1, { state: invalid })])
+    expect((await school.repository.get(Dog, dog.id)).tricks).to.deep.equal(['座れ'])
+    expect((await school.events.get(dog.id)).map(({ data }) => data)).to.deep.equal([
+      { name: 'Zoë 🐶' },
+      { trick: '座れ' },
+    ])
+    for (const limit of [10, 100]) {
+      const page = await school.recorder.selectNotifications({ limit })
+      expect(page.map(({ state }) => [...state]).at(-1)).to.deep.equal([...invalid])
+      expect(Buffer.from(page[0]!.state).toString()).to.include('Zoë 🐶')
+    }
+  })
+
+  it('may hold rows that somebody else has written, with bytes for a topic or text for a state', async () => {
+    await using datastore = sqlite(db)
+    const school = new Application({ name: 'School', persistence: datastore })
+    await school.recorder.insertEvents([storedEvent('dog', 1)])
+    const insert = client.prepare(
+      'INSERT INTO school_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)',
+    )
+    insert.run('theirs', 1, 'Dog.TrickAdded', '{"é":1}')
+    const texts = await school.recorder.selectNotifications({ limit: 100 })
+    expect(texts.map(({ state }) => Buffer.from(state).toString())).to.deep.equal(['{"n":1}', '{"é":1}'])
+    insert.run('theirs', 2, Buffer.from('Dog.TrickAdded'), Buffer.from('{}'))
+    expect(await school.recorder.selectNotifications({ limit: 100 })).to.have.length(3)
   })
 
   it('keeps the settings of its connection', async () => {

@@ -19,7 +19,7 @@ import { gate } from '../support/gate.js'
 import { pendingVersions } from '../support/pending-versions.js'
 import { random } from '../support/random.js'
 import { rejection } from '../support/rejection.js'
-import { freshId, storedEvent, versions } from '../support/stored-events.js'
+import { freshId, storedEvent, storedEvents, versions } from '../support/stored-events.js'
 import { schoolOn, TrainingSchool } from '../support/training-school.js'
 
 /** What an application promises: saving, getting back, the notification log, and its life from first use to close. */
@@ -641,6 +641,17 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
       expect(await ids({ start: 22 })).to.deep.equal(range(22, 31))
       expect(await ids({ start: 32 })).to.deep.equal([])
       for await (const { id } of school.notificationLog.read()) if (id === 3) break
+    })
+
+    define('reads all notifications of a long log, also those that come meanwhile', async (opened) => {
+      const school = schoolOn(opened)
+      await school.recorder.insertEvents(storedEvents('long', 1, 1200))
+      const ids: number[] = []
+      for await (const { id } of school.notificationLog.read({ start: 2 })) {
+        ids.push(id)
+        if (id === 900) await school.recorder.insertEvents(storedEvents('late', 1, 20))
+      }
+      expect(ids).to.deep.equal(range(2, 1220))
     })
 
     define('reads on across ids that are missing', async (opened) => {

@@ -223,6 +223,56 @@ describe('A decorated method', () => {
     expect(isDeepStrictEqual(replayed(robot), robot)).to.equal(true)
   })
 
+  it('gets as many arguments as it has parameters, when it happens as on replay', () => {
+    const counts: number[] = []
+    @aggregate('Counting')
+    class Counting extends Aggregate {
+      @event('Counted', 'a', 'b', 'c') count(_a: unknown, _b?: unknown, _c?: unknown) {
+        counts.push(arguments.length)
+      }
+    }
+    const counting = new Counting()
+    counting.count(1)
+    counting.count(undefined, [2])
+    counting.count(1, 2, 3)
+    replayed(counting)
+    expect(counts).to.deep.equal([3, 3, 3, 3, 3, 3])
+  })
+
+  it('is applied by the method of the subclass that overrides it, with names of its own', () => {
+    const seen: unknown[] = []
+    @aggregate('Parent')
+    class Parent extends Aggregate {
+      @event('Told', 'what') tell(what: unknown) {
+        seen.push(['parent', what])
+      }
+    }
+    @aggregate('Child')
+    class Child extends Parent {
+      @event('Told', 'news') override tell(news: unknown) {
+        seen.push(['child', news])
+      }
+      tellAsParent(what: unknown) {
+        super.tell(what)
+      }
+    }
+    const [parent, child] = [new Parent(), new Child()]
+    parent.tell(1)
+    child.tell(2)
+    child.tellAsParent(3)
+    parent.tell(4)
+    const happened = [...seen]
+    expect(happened).to.deep.equal([
+      ['parent', 1],
+      ['child', 2],
+      ['child', undefined],
+      ['parent', 4],
+    ])
+    expect(child.pendingEvents.slice(1).map(({ data }) => data)).to.deep.equal([{ news: 2 }, { what: 3 }])
+    replayed(child)
+    expect(seen.slice(4)).to.deep.equal(happened.slice(1, 3))
+  })
+
   it('has its own copy of the data, as has the event', () => {
     const robot = new Robot()
     const to = { x: 1, y: 2 }

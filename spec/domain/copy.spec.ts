@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { isDeepStrictEqual } from 'node:util'
-import { copyData, frozenCopy } from '../../lib/domain/copy.js'
+import { frozenCopy, ownCopy } from '../../lib/domain/copy.js'
 import { ProgrammingError } from '../../lib/errors.js'
 
 const owner = `Event 'Dog.Registered'`
@@ -10,7 +10,7 @@ describe('A copy of data', () => {
   it('has what the original has, and shares nothing with it', () => {
     fc.assert(
       fc.property(anyData, (data) => {
-        for (const copy of [copyData(data, owner), frozenCopy(data, owner)]) {
+        for (const copy of [copyOf(data), frozenCopy(data, owner)]) {
           if (!isDeepStrictEqual(copy, data)) throw new Error('differs')
           const originals = new Set(objectsIn(data))
           for (const object of objectsIn(copy)) if (originals.has(object)) throw new Error('shares')
@@ -26,7 +26,7 @@ describe('A copy of data', () => {
         for (const object of objectsIn(frozenCopy(data, owner))) {
           if (isDictionaryOrArray(object)) expect(Object.isFrozen(object)).to.equal(true)
         }
-        for (const object of objectsIn(copyData(frozenCopy(data, owner), owner))) {
+        for (const object of objectsIn(copyOf(data))) {
           if (Reflect.ownKeys(object).length > 0) expect(Object.isFrozen(object)).to.equal(false)
         }
       }),
@@ -34,13 +34,13 @@ describe('A copy of data', () => {
   })
 
   it('turns holes into undefined, a Buffer into bytes, and an object without prototype into a plain one', () => {
-    const holes = copyData([1, , 3], owner)
+    const holes = copyOf([1, , 3])
     expect(1 in holes).to.equal(true)
-    const bytes = copyData({ bytes: Buffer.from('abc') }, owner).bytes
+    const bytes = copyOf({ bytes: Buffer.from('abc') }).bytes
     expect(Object.getPrototypeOf(bytes)).to.equal(Uint8Array.prototype)
     expect([...bytes]).to.deep.equal([97, 98, 99])
     expect(bytes.buffer.byteLength).to.equal(3)
-    const plain = copyData(Object.assign(Object.create(null) as object, { a: 1 }), owner)
+    const plain = copyOf(Object.assign(Object.create(null) as object, { a: 1 }))
     expect(Object.getPrototypeOf(plain)).to.equal(Object.prototype)
   })
 
@@ -50,7 +50,7 @@ describe('A copy of data', () => {
       constructor(readonly cents: number) {}
     }
     const money = new Money(1)
-    const copy = copyData({ url, list: [money] }, owner)
+    const copy = copyOf({ url, list: [money] })
     expect(copy.url).to.equal(url)
     expect(copy.list[0]).to.equal(money)
     expect(Object.isFrozen(frozenCopy({ money }, owner).money)).to.equal(false)
@@ -58,7 +58,7 @@ describe('A copy of data', () => {
 
   it('has a __proto__ of its own where the original has, and no other prototype', () => {
     const data = JSON.parse('{"__proto__":{"admin":true},"a":{"__proto__":1}}') as Record<string, unknown>
-    const copy = copyData(data, owner)
+    const copy = copyOf(data)
     expect(Object.getPrototypeOf(copy)).to.equal(Object.prototype)
     expect(copy['admin']).to.equal(undefined)
     expect(JSON.stringify(copy)).to.equal('{"__proto__":{"admin":true},"a":{"__proto__":1}}')
@@ -80,7 +80,7 @@ describe('A copy of data', () => {
       new Set([Symbol('secret')]),
     ]) {
       for (const data of [{ value }, [[value]]]) {
-        expect(() => copyData(data, owner))
+        expect(() => frozenCopy(data, owner))
           .to.throw(ProgrammingError, /Dog\.Registered/)
           .with.property('message')
           .not.match(/secret/)
@@ -88,6 +88,11 @@ describe('A copy of data', () => {
     }
   })
 })
+
+/** The copy of an event's data that its body is given. */
+function copyOf<T>(data: T): T {
+  return ownCopy(frozenCopy(data, owner))
+}
 
 const { value: anyData } = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(

@@ -102,6 +102,67 @@ describe('Mapper', function () {
     )
   })
 
+  it('stores several events as each of them, whatever their characters', function () {
+    const tricks = ['sit', 'Männchen', '🐕', '\ud800', '"\\\n\0', '']
+    for (const count of [0, 1, 2, 32, 33, 100]) {
+      for (const some of [tricks, ['sit', 'beg'], ['Männchen']]) {
+        const events = Array.from({ length: count }, (_, index) =>
+          anEvent({
+            originatorVersion: index + 1,
+            data: { trick: some[index % some.length] },
+            metadata: index % 3 === 0 ? { by: 'Ann' } : {},
+            timestamp: new Date(index * 777),
+          }),
+        )
+        const each = events.map((event) => mapper.toStoredEvent(event))
+        const together = mapper.toStoredEvents(events)
+        expect(together.map(text)).to.deep.equal(each.map(text))
+        expect(isDeepStrictEqual(together, each)).to.equal(true)
+        together[0]?.state.fill(0)
+        expect(together.slice(1).map(text)).to.deep.equal(each.slice(1).map(text))
+      }
+    }
+  })
+
+  it('stores several events or none', function () {
+    const events = [anEvent({}), anEvent({ data: { trick: () => 'sit' } }), anEvent({ timestamp: 'now' as never })]
+    expect(() => mapper.toStoredEvents(events)).to.throw(TranscodingNotRegisteredError, 'Dog.TrickAdded')
+    expect(() => mapper.toStoredEvents(events.slice(2))).to.throw(ProgrammingError, 'timestamp')
+    expect(() => mapper.toStoredEvents([events[0]!, events[2]!])).to.throw(ProgrammingError, 'timestamp')
+  })
+
+  it('asks for each event where a subclass has its own way, and for all of it where a transcoder has', function () {
+    class Marking extends Mapper {
+      override toStoredEvent(event: DomainEvent): StoredEvent {
+        return { ...super.toStoredEvent(event), topic: 'Marked' }
+      }
+    }
+    const marking = new Marking({ transcoder: new JsonTranscoder() })
+    expect(marking.toStoredEvents([anEvent({}), anEvent({})]).map(({ topic }) => topic)).to.deep.equal([
+      'Marked',
+      'Marked',
+    ])
+    class Reversing extends JsonTranscoder {
+      override encode(value: unknown): Uint8Array {
+        return super.encode(value).reverse()
+      }
+    }
+    const reversing = new Mapper({ transcoder: new Reversing() })
+    const stored = mapper.toStoredEvent(anEvent({ metadata: { by: 1 } }))
+    for (const [reversed] of [
+      reversing.toStoredEvents([anEvent({ metadata: { by: 1 } })]),
+      reversing.toStoredEvents([anEvent({ metadata: { by: 1 } }), anEvent({})]),
+    ]) {
+      expect(text({ ...stored, state: Uint8Array.from(reversed!.state).reverse() })).to.equal(text(stored))
+    }
+  })
+
+  it('stores data as deep as an event may have', function () {
+    const data = Array.from({ length: 499 }).reduce<Record<string, unknown>>((inner) => ({ inner }), { deep: true })
+    const event = anEvent({ data })
+    expect(isDeepStrictEqual(mapper.decode(mapper.toStoredEvent(event)), event)).to.equal(true)
+  })
+
   it('gives a frozen event for keeping, and one of its own for replay', function () {
     const stored = mapper.toStoredEvent(anEvent({ data: { deep: [{ a: 1 }] }, metadata: { by: { id: 1 } } }))
     const kept = mapper.toDomainEvent(stored)

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { MapperDeserialisationError, ProgrammingError, TranscodingNotRegisteredError } from '../../lib/errors.js'
-import { JsonTranscoder } from '../../lib/persistence/transcoder.js'
+import { JsonTranscoder, formatTimestamp, parseTimestamp } from '../../lib/persistence/transcoder.js'
 
 class Money {
   constructor(readonly cents: bigint) {}
@@ -124,6 +124,62 @@ describe('JSON transcoder', function () {
     for (const text of ['{"_type_":"date"}', '{"_type_":1,"_data_":2}', '{"_type_":"date","_data_":"x","c":1}']) {
       expect(decode(text)).to.deep.equal(JSON.parse(text))
     }
+  })
+
+  describe('timestamps', function () {
+    const anyTime = fc.oneof(
+      fc.date({ noInvalidDate: true }),
+      fc.date({ noInvalidDate: true, min: new Date(-5000), max: new Date(5000) }),
+      fc.date({ noInvalidDate: true, min: new Date('1990-01-01'), max: new Date('2100-01-01') }),
+    )
+
+    it('are written as Date writes them', function () {
+      fc.assert(
+        fc.property(anyTime, (time) => {
+          expect(formatTimestamp(time)).to.equal(time.toISOString())
+        }),
+        { numRuns: 1000 },
+      )
+    })
+
+    it('are read as Date reads them', function () {
+      fc.assert(
+        fc.property(anyTime, (time) => {
+          expect(parseTimestamp(time.toISOString())?.getTime()).to.equal(time.getTime())
+        }),
+        { numRuns: 1000 },
+      )
+    })
+
+    it('are read where Date reads them, and nowhere else', function () {
+      const form = /^(\d{4}|[+-]\d{6})-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+      const digits = (length: number) =>
+        fc.array(fc.integer({ min: 0, max: 9 }), { minLength: length, maxLength: length }).map((each) => each.join(''))
+      const field = (max: number) =>
+        fc.oneof(
+          fc.integer({ min: 0, max }).map((each) => String(each).padStart(2, '0')),
+          digits(2),
+        )
+      const anyText = fc.oneof(
+        fc
+          .tuple(digits(4), field(13), field(32), field(25), field(61), field(61), digits(3))
+          .map(([year, month, day, hour, minute, second, ms]) => {
+            return `${year}-${month}-${day}T${hour}:${minute}:${second}.${ms}Z`
+          }),
+        fc
+          .tuple(fc.integer({ min: 0, max: 23 }), fc.constantFrom(...'0129-+:.TZ /a²'))
+          .map(
+            ([at, sign]) => `2024-02-29T10:20:30.400Z`.slice(0, at) + sign + `2024-02-29T10:20:30.400Z`.slice(at + 1),
+          ),
+      )
+      fc.assert(
+        fc.property(anyText, (text) => {
+          const expected = form.test(text) ? new Date(text).getTime() : NaN
+          expect(parseTimestamp(text)?.getTime() ?? NaN).to.deep.equal(expected)
+        }),
+        { numRuns: 3000 },
+      )
+    })
   })
 
   describe('registered types', function () {

@@ -1,5 +1,5 @@
 import type { Aggregate } from '../../lib/domain/aggregate.js'
-import { copyData } from '../../lib/domain/copy.js'
+import { ownCopy } from '../../lib/domain/copy.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
 import { replay } from '../../lib/domain/replay.js'
 
@@ -13,7 +13,7 @@ export function readAgain(events: readonly DomainEvent[]): DomainEvent[] {
   return events.map((event) => ({
     ...event,
     timestamp: new Date(event.timestamp),
-    data: copyData(event.data, event.topic),
-    metadata: copyData(event.metadata, event.topic),
+    data: ownCopy(event.data),
+    metadata: ownCopy(event.metadata),
   }))
 }

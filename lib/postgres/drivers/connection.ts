@@ -32,6 +32,11 @@ export class PostgresConnection implements Connection {
     return rows
   }
 
+  async column(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
+    const rows = (await this.#channel.send(sql, parameters, ours)) as unknown[][]
+    return rows.map(([value]) => value)
+  }
+
   async change(sql: string, parameters: readonly unknown[]): Promise<number> {
     return (await this.#channel.send(sql, parameters, changing)).count ?? 0
   }

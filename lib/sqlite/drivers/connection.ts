@@ -26,6 +26,7 @@ export interface SqliteStatement {
   all(...parameters: unknown[]): unknown[]
   get(...parameters: unknown[]): unknown
   raw(on: boolean): unknown
+  pluck(on: boolean): unknown
   safeIntegers(on: boolean): unknown
 }
 
@@ -35,11 +36,14 @@ const preparedAtMost = 200
 /** One better-sqlite3 connection with its prepared statements, and its transaction if one is open. Synchronous throughout. */
 export class SqliteConnection implements Connection {
   readonly client: SqliteClient
-  /** Ours, with rows as arrays; and the users', as their clients prepare them. */
+  /** Ours, with rows as arrays, or as the only value in them; and the users', as their clients prepare them. */
   readonly #ours = new RecentStatements()
+  readonly #oursPlucked = new RecentStatements()
   readonly #users = new RecentStatements()
   /** Whether a transaction of ours is open. SQLite may have ended it by itself: on a full disk, by ON CONFLICT ROLLBACK. */
   #began = false
+
+  #isUtf8: boolean | undefined
 
   /** How long the client itself waits for locks, in ms. Ours never do; a user's may, and keeps that for its user. */
   readonly #ownWaitMs: number
@@ -52,6 +56,17 @@ export class SqliteConnection implements Connection {
   rows(sql: string, parameters: readonly unknown[]): unknown[][] {
     this.requireTransactionAlive()
     return this.called(() => this.#statement(sql).all(...parameters) as unknown[][])
+  }
+
+  /** As `rows`, of a query of one column, in half the time. */
+  column(sql: string, parameters: readonly unknown[]): unknown[] {
+    this.requireTransactionAlive()
+    return this.called(() => this.#plucked(sql).all(...parameters))
+  }
+
+  /** Whether the database keeps text in UTF-8, as bytes turned into text have to be then. */
+  get isUtf8(): boolean {
+    return (this.#isUtf8 ??= this.driven(() => this.client.pragma('encoding', { simple: true })) === 'UTF-8')
   }
 
   change(sql: string, parameters: readonly unknown[]): number {
@@ -169,11 +184,24 @@ export class SqliteConnection implements Connection {
   #statement(sql: string): SqliteStatement {
     const known = this.#ours.get(sql)
     if (known) return known
+    const statement = this.#prepare(sql)
+    if (statement.reader) statement.raw(true)
+    return this.#ours.add(sql, statement)
+  }
+
+  #plucked(sql: string): SqliteStatement {
+    const known = this.#oursPlucked.get(sql)
+    if (known) return known
+    const statement = this.#prepare(sql)
+    statement.pluck(true)
+    return this.#oursPlucked.add(sql, statement)
+  }
+
+  #prepare(sql: string): SqliteStatement {
     const statement = this.client.prepare(sql)
     // a user's database may be set to give bigints, or not: versions and ids are numbers here
     statement.safeIntegers(false)
-    if (statement.reader) statement.raw(true)
-    return this.#ours.add(sql, statement)
+    return statement
   }
 }
 
