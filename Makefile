@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick format clean
+.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick bench-emmett format clean
 
 bin := node_modules/.bin
 attw := $(bin)/attw --pack . --profile esm-only --no-definitely-typed --format ascii --no-emoji --no-color
@@ -61,17 +61,25 @@ check: build ## Before a pull request: format, lint, other compilers, the packag
 	@! git ls-files --cached --ignored --exclude-standard | grep . || { echo 'Tracked, though .gitignore lists them: git rm --cached …'; exit 1; }
 	@echo 'check: all fine'
 
-bench: build ## Measure raw drivers and ours in one run (some minutes)
+bench: build ## Measure raw drivers and ours in one run, and write bench/RESULTS.md (some minutes)
 	@node dist/bench/run.js
 
-bench-quick: build ## The same in under a minute, to see a change; writes nothing down
+bench-quick: build ## The same in less than two minutes, to see a change; writes nothing down
 	@node dist/bench/run.js --quick
+
+bench-emmett: build bench/emmett-postgresql/node_modules/.package-lock.json bench/emmett-sqlite/node_modules/.package-lock.json ## Measure Emmett's stores beside ours, and write bench/EMMETT.md (some minutes)
+	@node dist/bench/emmett.js
+
+# Packages of their own: nothing of Emmett is needed for anything else.
+bench/emmett-%/node_modules/.package-lock.json: bench/emmett-%/package-lock.json
+	@cd bench/emmett-$* && npm ci --no-audit --no-fund
+	@touch $@
 
 format: install ## Format every file
 	@$(bin)/prettier --write --log-level warn .
 
 clean: ## Remove what was built (dist, coverage) and installed (node_modules)
-	@rm -rf dist coverage node_modules
+	@rm -rf dist coverage node_modules bench/emmett-*/node_modules
 
 # ---- what the recipes above use ----
 

@@ -33,8 +33,11 @@ export interface Case {
   readonly open: (place: Place) => Promise<Contest>
 }
 
-/** SQLite on a file (WAL, synchronous FULL), SQLite in memory, or a PostgreSQL server. */
-export type Place = 'file' | 'memory' | 'postgres'
+/**
+ * SQLite on a file (WAL) with synchronous FULL or NORMAL, SQLite in memory, a PostgreSQL server, or the same server where
+ * every flush takes 1 ms more.
+ */
+export type Place = 'file' | 'normal' | 'memory' | 'postgres' | 'slow'
 
 /** How long is measured. */
 export interface Settings {
@@ -43,6 +46,8 @@ export interface Settings {
   readonly slicesPerRound: number
   /** How long a slice of the slowest side is, in ms. */
   readonly sliceMs: number
+  /** How many turns each of several callers has in a slice, at least: not all of them are busy at its ends. */
+  readonly turnsPerCaller: number
   readonly warmUpMs: number
 }
 
@@ -73,8 +78,7 @@ export async function measure(measured: Case, settings: Settings): Promise<Resul
     await contest.check()
     const callers = measured.callers ?? 1
     const clock = new Clock(sides, callers)
-    // each caller has several turns, as not all of them are busy at the ends of a slice
-    const operations = Math.max(await warmUp(clock, settings), callers > 1 ? 4 * callers : 1)
+    const operations = Math.max(await warmUp(clock, settings), callers > 1 ? settings.turnsPerCaller * callers : 1)
     const rounds: number[][] = []
     for (let round = 0; round < settings.rounds; round++) {
       rounds.push(await clock.round(operations, settings.slicesPerRound))

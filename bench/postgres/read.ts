@@ -2,7 +2,7 @@ import { deepStrictEqual } from 'node:assert'
 import { Dog, storedDogs } from '../domain.js'
 import type { Case, Contest } from '../harness.js'
 import { foldDog, toPlainEvent } from '../raw-dog.js'
-import { Databases, selectDog } from './databases.js'
+import { Databases, selectDog, selectPage, selectPageOfTexts } from './databases.js'
 
 const streams = 24
 const length = 1000
@@ -12,7 +12,7 @@ export function readCases(url: string): Omit<Case, 'place'>[] {
   return [
     { name: 'replay 1,000 events', unit: 'events', units: length, open: () => replay(url) },
     { name: 'notifications in pages of 1,000', unit: 'events', units: 1000, open: () => pages(url) },
-    { name: '… and their domain events', unit: 'events', units: 1000, open: () => pagesOfDomainEvents(url) },
+    { name: 'domain events in pages of 1,000', unit: 'events', units: 1000, open: () => pagesOfDomainEvents(url) },
   ]
 }
 
@@ -38,11 +38,6 @@ async function replay(url: string): Promise<Contest> {
     },
   })
 }
-
-const selectPage =
-  'SELECT notification_id, originator_id, originator_version, topic, state FROM bench_events ' +
-  'WHERE notification_id >= $1 ORDER BY notification_id LIMIT $2'
-const selectPageOfTexts = selectPage.replace('state', "convert_from(state, 'UTF8')")
 
 const startOf = (turn: number) => (turn % streams) * length + 1
 

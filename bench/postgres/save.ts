@@ -1,97 +1,145 @@
 import { addTrickTo, Dog, newDog, storedDogs, trickAdded } from '../domain.js'
 import type { Case, Contest, Side } from '../harness.js'
 import { foldDog, newDogRows, stateOf } from '../raw-dog.js'
-import { Databases, selectDog } from './databases.js'
+import { Databases, type RawDatabase, selectDog } from './databases.js'
+
+/** How many connections many callers have by hand: one each, and fewer that they share. */
+const poolsOf = (callers: number) => (callers > 1 ? [callers, Math.min(8, callers / 2)] : [1])
 
 /** Saving, and what leads to it. */
 export function saveCases(url: string): Omit<Case, 'place'>[] {
+  const saves = (name: string, events: number, callers = 1) => ({
+    name,
+    unit: 'saves',
+    callers,
+    open: () => save(url, events, callers),
+  })
+  const commands = (name: string, callers = 1) => ({
+    name,
+    unit: 'commands',
+    callers,
+    open: () => loadDecideSave(url, callers),
+  })
   return [
-    { name: 'save 1 event', unit: 'saves', open: () => save(url, 1) },
-    {
-      name: 'save 1 event, 8 callers at a time',
-      unit: 'saves',
-      callers: 8,
-      open: () => saveByManyCallers(url, [8, 4]),
-    },
-    { name: '… against a table lock', unit: 'saves', callers: 8, open: () => saveAlone(url, 8) },
-    {
-      name: 'save 1 event, 32 callers at a time',
-      unit: 'saves',
-      callers: 32,
-      open: () => saveByManyCallers(url, [32, 8]),
-    },
-    { name: '… against a table lock', unit: 'saves', callers: 32, open: () => saveAlone(url, 32) },
-    { name: 'save 10 events', unit: 'saves', open: () => save(url, 10) },
-    { name: 'save 10 events, 32 callers at a time', unit: 'saves', callers: 32, open: () => save(url, 10, 32) },
-    { name: 'save 100 events', unit: 'saves', open: () => save(url, 100) },
-    { name: 'load 10 events or more, decide, save 1', unit: 'commands', open: () => loadDecideSave(url, 1) },
-    { name: '… 32 callers at a time', unit: 'commands', callers: 32, open: () => loadDecideSave(url, 32) },
+    saves('save 1 event', 1),
+    saves('save 1 event, 8 callers', 1, 8),
+    lockCase(url, 8),
+    saves('save 1 event, 32 callers', 1, 32),
+    lockCase(url, 32),
+    saves('save 10 events', 10),
+    saves('save 10 events, 8 callers', 10, 8),
+    saves('save 10 events, 32 callers', 10, 32),
+    saves('save 100 events', 100),
+    saves('save 1,000 events', 1000),
+    commands('load, decide, save'),
+    commands('load, decide, save, 8 callers', 8),
+    commands('load, decide, save, 32 callers', 32),
   ]
 }
 
-async function save(url: string, events: number, connections = 1): Promise<Contest> {
-  const databases = await Databases.open(url)
-  const { app } = databases
-  const raws: Side[] = []
-  if (events === 1) {
-    const raw = await databases.raw(connections)
-    raws.push({ name: 'prepared INSERT', operation: () => raw.insert(newDogRows(1)[0]!) })
-  } else {
-    const [unnesting, listing] = [await databases.raw(connections), await databases.raw(connections)]
-    raws.push(
-      { name: 'one prepared INSERT … SELECT unnest', operation: () => unnesting.insertUnnested(newDogRows(events)) },
-      { name: 'one prepared INSERT … VALUES', operation: () => listing.insertAtOnce(newDogRows(events)) },
-    )
-  }
-  return databases.contest({ raws, ours: { name: 'app.save', operation: () => app.save(newDog(events)) } })
+/** Saving where each commit waits for a slow disk. */
+export function slowFlushCases(url: string): Omit<Case, 'place'>[] {
+  return [
+    { name: 'save 1 event', unit: 'saves', open: () => save(url, 1) },
+    { name: 'save 1 event, 32 callers', unit: 'saves', callers: 32, open: () => save(url, 1, 32) },
+    lockCase(url, 32),
+  ]
 }
 
-/** @param pools  How many connections by hand there are: for each caller one, and fewer that the callers share. */
-async function saveByManyCallers(url: string, pools: readonly number[]): Promise<Contest> {
-  const databases = await Databases.open(url)
-  const { app } = databases
-  const raws: Side[] = []
-  for (const connections of pools) {
-    const raw = await databases.raw(connections)
-    raws.push({
-      name: `prepared INSERT, ${connections} connections`,
-      operation: () => raw.insert(newDogRows(1)[0]!),
-    })
+/** So many writers: without protection, one after the other, and ours. */
+export function writersCase(url: string, callers: number): Omit<Case, 'place'> {
+  return {
+    name: `${callers} writers`,
+    unit: 'saves',
+    callers,
+    async open() {
+      const databases = await Databases.open(url)
+      return databases.contest({
+        raws: [...(await insertSides(databases, 1, poolsOf(callers))), await lockSide(databases, callers)],
+        ours: saveSide(databases, 1),
+      })
+    },
   }
-  return databases.contest({ raws, ours: { name: 'app.save', operation: () => app.save(newDog()) } })
 }
 
 /** The usual way to have ids committed in order. */
-async function saveAlone(url: string, connections: number): Promise<Contest> {
-  const databases = await Databases.open(url)
-  const { app } = databases
-  const raw = await databases.raw(connections)
-  return databases.contest({
-    raws: [{ name: 'BEGIN, LOCK TABLE, INSERT, COMMIT', operation: () => raw.insertAlone(newDogRows(1)[0]!) }],
-    ours: { name: 'app.save', operation: () => app.save(newDog()) },
-  })
+function lockCase(url: string, callers: number): Omit<Case, 'place'> {
+  return {
+    name: `save 1 event, ${callers} callers, against a table lock`,
+    unit: 'saves',
+    callers,
+    async open() {
+      const databases = await Databases.open(url)
+      const raws: Side[] = []
+      for (const connections of poolsOf(callers)) raws.push(await lockSide(databases, connections))
+      return databases.contest({ raws, ours: saveSide(databases, 1) })
+    },
+  }
 }
 
-async function loadDecideSave(url: string, connections: number): Promise<Contest> {
+async function save(url: string, events: number, callers = 1): Promise<Contest> {
+  const databases = await Databases.open(url)
+  const raws = await insertSides(databases, events, poolsOf(callers))
+  return databases.contest({ raws, ours: saveSide(databases, events) })
+}
+
+function saveSide({ app }: Databases, events: number): Side {
+  return { name: 'app.save', operation: () => app.save(newDog(events)) }
+}
+
+/** One for each way of inserting so many events and each number of connections. */
+async function insertSides(databases: Databases, events: number, pools: readonly number[]): Promise<Side[]> {
+  const sides: Side[] = []
+  for (const connections of pools) {
+    const side = async (way: string, insert: (raw: RawDatabase) => unknown) => {
+      const raw = await databases.raw(connections)
+      sides.push({ name: way + among(connections), operation: () => insert(raw) })
+    }
+    if (events === 1) {
+      await side('prepared INSERT', (raw) => raw.insert(newDogRows(1)[0]!))
+    } else {
+      await side('one prepared INSERT … SELECT unnest', (raw) => raw.insertUnnested(newDogRows(events)))
+      await side('one prepared INSERT … VALUES', (raw) => raw.insertAtOnce(newDogRows(events)))
+    }
+  }
+  return sides
+}
+
+async function lockSide(databases: Databases, connections: number): Promise<Side> {
+  const raw = await databases.raw(connections)
+  return {
+    name: `BEGIN, LOCK TABLE, INSERT, COMMIT${among(connections)}`,
+    operation: () => raw.insertAlone(newDogRows(1)[0]!),
+  }
+}
+
+function among(connections: number): string {
+  return connections === 1 ? '' : `, ${connections} connections`
+}
+
+/** Aggregates of 10 events that get one more by each command. */
+async function loadDecideSave(url: string, callers: number): Promise<Contest> {
   const dogs = 1000
   const stored = storedDogs(dogs, 10)
   const ids = stored.filter(({ originatorVersion }) => originatorVersion === 1).map(({ originatorId }) => originatorId)
   const databases = await Databases.open(url, stored)
   const { app } = databases
   const raws: Side[] = []
-  for (const [how, query] of [
-    ['state as bytes', selectDog.bytes],
-    ['state as text', selectDog.text],
-  ] as const) {
-    const raw = await databases.raw(connections)
-    raws.push({
-      name: `prepared SELECT, ${how}, and INSERT`,
-      async operation(turn) {
-        const id = ids[turn % dogs]!
-        const { version } = foldDog(await raw.query(query, [id]))
-        await raw.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
-      },
-    })
+  for (const connections of poolsOf(callers)) {
+    for (const [how, query] of [
+      ['state as bytes', selectDog.bytes],
+      ['state as text', selectDog.text],
+    ] as const) {
+      const raw = await databases.raw(connections)
+      raws.push({
+        name: `prepared SELECT, ${how}, and INSERT${among(connections)}`,
+        async operation(turn) {
+          const id = ids[turn % dogs]!
+          const { version } = foldDog(await raw.query(query, [id]))
+          await raw.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
+        },
+      })
+    }
   }
   return databases.contest({
     raws,

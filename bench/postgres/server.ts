@@ -5,6 +5,8 @@ import { startServer } from '../../spec/support/postgres-server.js'
 export interface BenchServer {
   /** Of somebody who may create schemas. */
   readonly url: string
+  /** The same, where every flush takes 1 ms more. Absent where that user may not ask for it. */
+  readonly slowFlushUrl?: string
   /** With the settings that say when a commit is durable. */
   readonly version: string
   /** Stops it, where it is ours. */
@@ -14,10 +16,43 @@ export interface BenchServer {
 /** The server of `DATABASE_URL`, or else one of our own: PostgreSQL's defaults, so every commit reaches the disk. */
 export async function openServer(): Promise<BenchServer> {
   const given = process.env.DATABASE_URL
-  if (given !== undefined)
-    return { url: given, version: await versionOf(given, 'of DATABASE_URL'), close: () => Promise.resolve() }
+  if (given !== undefined) return described(given, 'of DATABASE_URL', () => Promise.resolve())
   const server = await startServer({ settings: { fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on' } })
-  return { url: server.url, version: await versionOf(server.url, 'all defaults'), close: () => server.remove() }
+  return described(server.url, 'all defaults', () => server.remove())
+}
+
+async function described(url: string, what: string, close: () => Promise<void>): Promise<BenchServer> {
+  try {
+    const slowFlushUrl = slowFlush(url)
+    const version = await versionOf(url, what)
+    return { url, version, close, ...((await connects(slowFlushUrl)) && { slowFlushUrl }) }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/**
+ * Settings of the connection by which whoever flushes the log waits 1 ms (1000 µs) before, holding the lock that all
+ * others wait for who want to flush: about what a disk in a cloud takes. It is meant for batching, and with 0 siblings
+ * it also waits where there is nobody to wait for.
+ *
+ * @see https://www.postgresql.org/docs/current/runtime-config-wal.html#GUC-COMMIT-DELAY
+ */
+function slowFlush(url: string): string {
+  return `${url}${url.includes('?') ? '&' : '?'}commit_delay=1000&commit_siblings=0`
+}
+
+async function connects(url: string): Promise<boolean> {
+  const client = postgres(url, { max: 1 })
+  try {
+    await client`SELECT 1`
+    return true
+  } catch {
+    return false
+  } finally {
+    await client.end()
+  }
 }
 
 async function versionOf(url: string, what: string): Promise<string> {

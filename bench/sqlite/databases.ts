@@ -31,7 +31,9 @@ export class Databases {
   /** @param events  What is in each of the databases from the start. */
   static async open(place: Place, events: readonly StoredEvent[] = []): Promise<Databases> {
     const folder = await mkdtemp(join(tmpdir(), 'bench-'))
-    const datastore = sqlite(place === 'file' ? join(folder, 'ours.db') : ':memory:')
+    const datastore = sqlite(place === 'memory' ? ':memory:' : join(folder, 'ours.db'), {
+      synchronous: synchronousOf(place),
+    })
     const app = new Application<SqliteDatastore>({ name: 'Bench', persistence: datastore })
     await app.ready()
     await datastore.db.run(
@@ -51,8 +53,8 @@ export class Databases {
   /** Another raw database: the catalogue is copied from ours. */
   raw(): RawDatabase {
     const { folder, place, catalogue, events } = this.setting
-    const file = place === 'file' ? join(folder, `raw-${this.#raws.length}.db`) : ':memory:'
-    const raw = new RawDatabase(file, catalogue, events)
+    const file = place === 'memory' ? ':memory:' : join(folder, `raw-${this.#raws.length}.db`)
+    const raw = new RawDatabase(file, synchronousOf(place), catalogue, events)
     this.#raws.push(raw)
     return raw
   }
@@ -94,6 +96,10 @@ interface Setting {
   readonly events: readonly StoredEvent[]
 }
 
+function synchronousOf(place: Place): 'full' | 'normal' {
+  return place === 'normal' ? 'normal' : 'full'
+}
+
 const countRows = 'SELECT (SELECT count(*) FROM bench_events) + (SELECT count(*) FROM owners) AS rows'
 const insertInto = 'INSERT INTO bench_events (originator_id, originator_version, topic, state) VALUES '
 
@@ -103,6 +109,12 @@ export const selectDog = {
   text: 'SELECT originator_version, topic, CAST(state AS text) FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
 }
 
+/** The query of a page of notifications, by first id and length. */
+export const selectPage =
+  'SELECT notification_id, originator_id, originator_version, topic, state FROM bench_events ' +
+  'WHERE notification_id >= ? ORDER BY notification_id LIMIT ?'
+export const selectPageOfTexts = selectPage.replace('state', 'CAST(state AS text)')
+
 /** Events by hand on better-sqlite3: every statement prepared once, rows as arrays. */
 export class RawDatabase {
   readonly client: Client
@@ -111,11 +123,16 @@ export class RawDatabase {
   readonly #commit: Statement
   readonly #inserts = new Map<number, Statement>()
 
-  constructor(file: string, catalogue: readonly string[], events: readonly StoredEvent[]) {
+  constructor(
+    file: string,
+    synchronous: 'full' | 'normal',
+    catalogue: readonly string[],
+    events: readonly StoredEvent[],
+  ) {
     this.client = new Database(file)
     this.client.pragma('journal_mode = WAL')
     // better-sqlite3 is compiled with NORMAL for WAL
-    this.client.pragma('synchronous = FULL')
+    this.client.pragma(`synchronous = ${synchronous}`)
     for (const statement of catalogue) this.client.exec(statement)
     this.#insert = this.client.prepare(`${insertInto}(?,?,?,?)`)
     this.#begin = this.client.prepare('BEGIN IMMEDIATE')

@@ -4,13 +4,23 @@ import type { Case, Contest, Place, Side } from '../harness.js'
 import { foldDog, newDogRows, stateOf } from '../raw-dog.js'
 import { Databases, selectDog } from './databases.js'
 
-/** Saving, and what leads to it. */
+/** Saving. */
 export const saveCases: readonly Omit<Case, 'place'>[] = [
   { name: 'save 1 event', unit: 'saves', open: saveOne },
-  { name: 'save 1 event, 32 callers at a time', unit: 'saves', units: 32, open: saveByManyCallers },
+  { name: 'save 1 event, 8 callers', unit: 'saves', callers: 8, open: saveOne },
+  { name: 'save 1 event, 32 callers', unit: 'saves', callers: 32, open: saveOne },
   { name: 'save 10 events', unit: 'saves', open: (place) => saveSeveral(place, 10) },
+  { name: 'save 10 events, 8 callers', unit: 'saves', callers: 8, open: (place) => saveSeveral(place, 10) },
+  { name: 'save 10 events, 32 callers', unit: 'saves', callers: 32, open: (place) => saveSeveral(place, 10) },
   { name: 'save 100 events', unit: 'saves', open: (place) => saveSeveral(place, 100) },
-  { name: 'load 10 events or more, decide, save 1', unit: 'commands', open: loadDecideSave },
+  { name: 'save 1,000 events', unit: 'saves', open: (place) => saveSeveral(place, 1000) },
+]
+
+/** A whole command: what is there is loaded before it is decided. */
+export const commandCases: readonly Omit<Case, 'place'>[] = [
+  { name: 'load, decide, save', unit: 'commands', open: loadDecideSave },
+  { name: 'load, decide, save, 8 callers', unit: 'commands', callers: 8, open: loadDecideSave },
+  { name: 'load, decide, save, 32 callers', unit: 'commands', callers: 32, open: loadDecideSave },
 ]
 
 async function saveOne(place: Place): Promise<Contest> {
@@ -28,24 +38,6 @@ async function saveOne(place: Place): Promise<Contest> {
   })
 }
 
-async function saveByManyCallers(place: Place): Promise<Contest> {
-  const databases = await Databases.open(place)
-  const { app } = databases
-  const raw = databases.raw()
-  const callers = Array.from({ length: 32 })
-  return databases.contest({
-    raws: [
-      {
-        name: 'prepared INSERT, one after the other',
-        operation() {
-          for (const _ of callers) raw.insert([randomUUID(), 1, 'Dog.Registered', stateOf(registered)])
-        },
-      },
-    ],
-    ours: { name: 'app.save', operation: () => Promise.all(callers.map(() => app.save(newDog()))) },
-  })
-}
-
 async function saveSeveral(place: Place, events: number): Promise<Contest> {
   const databases = await Databases.open(place)
   const { app } = databases
@@ -59,6 +51,7 @@ async function saveSeveral(place: Place, events: number): Promise<Contest> {
   })
 }
 
+/** Aggregates of 10 events that get one more by each command. */
 async function loadDecideSave(place: Place): Promise<Contest> {
   const dogs = 500
   const stored = storedDogs(dogs, 10)

@@ -25,7 +25,7 @@ export class EventStore {
    * @throws RecordConflictError  A version is already recorded.
    */
   async put(domainEvents: readonly DomainEvent[]): Promise<Recording[]> {
-    const storedEvents = domainEvents.map((event) => this.#mapper.toStoredEvent(event))
+    const storedEvents = this.#mapper.toStoredEvents(domainEvents)
     const ids = await this.#recorder.insertEvents(storedEvents)
     return ids.map((id, index) => {
       const { originatorId, originatorVersion, topic, state } = storedEvents[index] as (typeof storedEvents)[number]
