@@ -226,7 +226,8 @@ export class Reader {
 export function stepOf(sql: string): Exclude<Step, 'rows again'> | undefined {
   if (sql.includes('FROM pg_locks')) return 'locks'
   if (/^SELECT CASE WHEN is_called /.test(sql)) return 'sequence'
-  return /^SELECT notification_id, /.test(sql) ? 'rows' : undefined
+  // as rows, or all of them as one
+  return /^SELECT (json_agg\()?notification_id\b/.test(sql) ? 'rows' : undefined
 }
 
 function asItIs(channel: Channel): Channel {

@@ -63,6 +63,18 @@ const atMost = { events: 500, bytes: 2 ** 20 }
 /** How many that can't share the next statement are passed over at most, looking for such that can. */
 const passedOverAtMost = 1000
 
+/** What an insert of one event costs this process, and an event more in a statement its server: roughly, in ms. */
+const perInsertMs = 0.025
+const perEventMs = 0.02
+
+/** A statement that others wait for. */
+interface Statement {
+  readonly inserts: number
+  readonly events: number
+  /** When it was sent, in ms. */
+  readonly since: number
+}
+
 interface Waiting {
   readonly events: Events
   readonly alone: Alone
@@ -77,7 +89,9 @@ class Queue {
   readonly #apart: Few
   #waiting: Waiting[] = []
   /** The statement that those who come now wait for. */
-  #underWay: { readonly since: number } | undefined
+  #underWay: Statement | undefined
+  /** What a statement takes whatever is in it, in ms: on average over the latest. */
+  #fixedMs = 0
   #timer: NodeJS.Timeout | undefined
   /** The keys of inserts that a transaction of somebody's has locked, each with how many of them there are. */
   readonly #lockedKeys = new Map<string, number>()
@@ -98,7 +112,7 @@ class Queue {
   }
 
   async #first(events: Events, alone: Alone): Promise<number[]> {
-    const statement = this.#begin()
+    const statement = this.#begin(1, events.length)
     try {
       return await this.#options.outside(alone)
     } catch (error) {
@@ -110,30 +124,46 @@ class Queue {
     return this.#locked(events, alone)
   }
 
-  #begin(): { readonly since: number } {
-    return (this.#underWay = { since: performance.now() })
+  #begin(inserts: number, events: number): Statement {
+    return (this.#underWay = { inserts, events, since: performance.now() })
   }
 
-  #end(statement: object): void {
+  #end(statement: Statement): void {
+    if (this.#underWay !== statement) return
+    const { inserts, events, since } = statement
+    const fixedMs = performance.now() - since - events * perEventMs
+    this.#fixedMs += (Math.max(0, fixedMs) - this.#fixedMs) / 8
+    // who has an answer now is about to come again, most of the time
+    const soon = this.#waiting.length + inserts
+    if (soon === 1) this.#underWay = undefined
+    // all of them in one statement wait for each other; in two that take turns, one half works while the other's is under way
+    else if (this.#waiting.length > 0 && soon * perInsertMs > this.#fixedMs) this.#sendNext(Math.ceil(soon / 2))
+    else setImmediate(this.#sendGathered, statement)
+  }
+
+  /** Sends all who have come until now, after those who had an answer had their turn. */
+  readonly #sendGathered = (statement: Statement): void => {
     if (this.#underWay !== statement) return
     this.#underWay = undefined
     if (this.#waiting.length > 0) this.#sendNext()
   }
 
   /** Sends one statement for as many of those who wait as may share it. */
-  #sendNext(): void {
-    const inserts = this.#take()
+  #sendNext(atMostInserts = Infinity): void {
+    this.#underWay = undefined
+    const inserts = this.#take(atMostInserts)
     // it is nobody's in particular: not in the context of who happened to be first
     outsideOfEverything(() => void this.#send(inserts))
   }
 
-  #take(): Waiting[] {
+  #take(atMostInserts: number): Waiting[] {
     const taken: Waiting[] = []
     const passedOver: Waiting[] = []
     const keys = new Set<string>()
     let bytes = 0
     let next = 0
     for (; next < this.#waiting.length && passedOver.length < passedOverAtMost; next += 1) {
+      if (taken.length >= atMostInserts) break
       const insert = this.#waiting[next] as Waiting
       if (this.#isLocked(insert.events)) {
         this.#byItself(insert.events, insert.alone).then(insert.resolve, insert.reject)
@@ -166,7 +196,7 @@ class Queue {
       await this.#first(first.events, first.alone).then(first.resolve, first.reject)
       return
     }
-    const statement = this.#begin()
+    const statement = this.#begin(inserts.length, eventsIn(inserts))
     let outcomes: readonly (number[] | undefined)[] = []
     try {
       outcomes = await this.#options.outside((connection) =>
@@ -283,6 +313,12 @@ const outsideOfEverything = AsyncLocalStorage.snapshot()
 
 function keysOf(events: Events): string[] {
   return events.map(({ originatorId, originatorVersion }) => `${originatorVersion} ${originatorId}`)
+}
+
+function eventsIn(inserts: readonly Waiting[]): number {
+  let count = 0
+  for (const { events } of inserts) count += events.length
+  return count
 }
 
 function bytesOf(events: Events): number {
