@@ -50,11 +50,14 @@ for (const poolOwner of poolOwners) {
       const atOnce = ({ recorder }: School, name: string) =>
         Promise.all(Array.from({ length: 32 }, (_, i) => recorder.insertEvents(events(`${name} ${i}`, 1))))
 
-      it('together: the first in a statement of its own, and all others in the next', async () => {
+      it('together: thirty-two in a few statements', async () => {
         const exchanges = await exchangesOf(atOnce)
-        expect(exchanges.map(({ messages }) => messages.join(' '))).to.deep.equal([prepared, prepared])
-        for (const { statements } of exchanges) expect(statements.join()).to.match(/INSERT INTO .*school_events/s)
-        expect(new Set(exchanges.flatMap(({ statements }) => statements)).size).to.equal(2)
+        // the first by itself or with the others, and those at once or in two halves
+        expect(exchanges.length).to.be.within(1, 4)
+        for (const { messages, statements } of exchanges) {
+          expect(messages.join(' ')).to.equal(prepared)
+          expect(statements.join()).to.match(/INSERT INTO .*school_events/s)
+        }
       })
 
       it('together, where some conflict: only those are looked at again', async () => {
