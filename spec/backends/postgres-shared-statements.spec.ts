@@ -574,20 +574,21 @@ for (const poolOwner of poolOwners) {
       it(`(${size}) hold readers back from their ids on until they are committed`, async () => {
         const [{ recorder }, other] = await Promise.all([place.school(), place.school()])
         await asleep(rival)
-        const inserts = [...Array.from({ length: 10 }, (_, i) => events(`dog ${i}`, i === 0 ? 1 : count)), [nap('nap')]]
-        const saving = startTogether(recorder, inserts)
+        const others = Array.from({ length: 10 }, (_, i) => events(`dog ${i}`, count))
+        const saving = [events('first', 1), [nap('nap')], ...others].map((each) => recorder.insertEvents(each))
+        const states = saving.map(watched)
         await place.waits('PgSleep')
         const [id] = await other.recorder.insertEvents([event('later', 1)])
         const seen = await other.recorder.selectNotifications({ limit: 1000 })
         const maximum = await other.recorder.maxNotificationId()
+        const isShared = states.filter(({ isSettled }) => !isSettled).length > 1
         await awake(rival)
-        const outcomes = await saving
-        const ids = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []))
+        const [first, napped] = (await Promise.all(saving)).flat()
         // otherwise the case has shown nothing
-        expect(ids.filter((own) => own < id!)).to.have.length(inserts.flat().length)
-        expect(maximum).to.equal(ids[0])
-        expect(seen.map((one) => one.id)).to.deep.equal([ids[0]])
-        expect(await other.recorder.selectNotifications({ limit: 1000 })).to.have.length(ids.length + 1)
+        expect([isShared, napped! < id!]).to.deep.equal([true, true])
+        expect(maximum).to.equal(first)
+        expect(seen.map((one) => one.id)).to.deep.equal([first])
+        expect(await other.recorder.selectNotifications({ limit: 1000 })).to.have.length(3 + 10 * count)
       })
     }
 
