@@ -539,7 +539,7 @@ for (const poolOwner of poolOwners) {
       await asleep(rival)
       const beaten = [[event('own', 1), event('rival', 1), event('own', 2)], [event('rival', 2)]]
       const last = [event('rival', 4), event('own', 3)]
-      const inserts = [...neighbours(), [nap('nap')], ...beaten, ...neighbours(', too'), last]
+      const inserts = [events('first', 1), [nap('nap')], ...beaten, ...neighbours(), ...neighbours(', too'), last]
       const saving = startTogether(recorder, inserts)
       await place.waits('PgSleep')
       // the statement has looked, and has not yet come to them
