@@ -50,11 +50,14 @@ for (const poolOwner of poolOwners) {
       const atOnce = ({ recorder }: School, name: string) =>
         Promise.all(Array.from({ length: 32 }, (_, i) => recorder.insertEvents(events(`${name} ${i}`, 1))))
 
-      it('together: the first in a statement of its own, and all others in the next', async () => {
+      it('together: thirty-two in a few statements', async () => {
         const exchanges = await exchangesOf(atOnce)
-        expect(exchanges.map(({ messages }) => messages.join(' '))).to.deep.equal([prepared, prepared])
-        for (const { statements } of exchanges) expect(statements.join()).to.match(/INSERT INTO .*school_events/s)
-        expect(new Set(exchanges.flatMap(({ statements }) => statements)).size).to.equal(2)
+        // the first by itself or with the others, and those at once or in two halves
+        expect(exchanges.length).to.be.within(1, 4)
+        for (const { messages, statements } of exchanges) {
+          expect(messages.join(' ')).to.equal(prepared)
+          expect(statements.join()).to.match(/INSERT INTO .*school_events/s)
+        }
       })
 
       it('together, where some conflict: only those are looked at again', async () => {
@@ -212,13 +215,13 @@ for (const poolOwner of poolOwners) {
         expect(await place.stored()).to.deep.equal([])
       })
 
-      it('(two hundred that wait) have their conflicts told without waiting for all of those', async () => {
+      it('(a hundred that wait) have their conflicts told without waiting for all of those', async () => {
         await using tap = await Wiretap.before(postgresUrl())
         const { recorder } = await place.school({ max: 2, url: tap.url })
         await recorder.insertEvents([event('taken', 1)])
-        const transaction = await heldByHand(200)
+        const transaction = await heldByHand(100)
         const waiting = Promise.allSettled(
-          Array.from({ length: 200 }, (_, i) => recorder.insertEvents([event('held', i + 1)])),
+          Array.from({ length: 100 }, (_, i) => recorder.insertEvents([event('held', i + 1)])),
         )
         await within('a save beside them', recorder.insertEvents([event('beside', 1)]))
         const isAsked = (exchanges: readonly Exchange[]) =>
@@ -235,7 +238,7 @@ for (const poolOwner of poolOwners) {
             ),
           )
           // its own are a few
-          expect(isAsked(exchanges).length, `statements until then, round ${round}`).to.be.below(60)
+          expect(isAsked(exchanges).length, `statements until then, round ${round}`).to.be.below(40)
         }
         await transaction.commit()
         const outcomes = await within('those that wait', waiting)
@@ -536,7 +539,7 @@ for (const poolOwner of poolOwners) {
       await asleep(rival)
       const beaten = [[event('own', 1), event('rival', 1), event('own', 2)], [event('rival', 2)]]
       const last = [event('rival', 4), event('own', 3)]
-      const inserts = [...neighbours(), [nap('nap')], ...beaten, ...neighbours(', too'), last]
+      const inserts = [events('first', 1), [nap('nap')], ...beaten, ...neighbours(), ...neighbours(', too'), last]
       const saving = startTogether(recorder, inserts)
       await place.waits('PgSleep')
       // the statement has looked, and has not yet come to them
@@ -571,20 +574,21 @@ for (const poolOwner of poolOwners) {
       it(`(${size}) hold readers back from their ids on until they are committed`, async () => {
         const [{ recorder }, other] = await Promise.all([place.school(), place.school()])
         await asleep(rival)
-        const inserts = [...Array.from({ length: 10 }, (_, i) => events(`dog ${i}`, i === 0 ? 1 : count)), [nap('nap')]]
-        const saving = startTogether(recorder, inserts)
+        const others = Array.from({ length: 10 }, (_, i) => events(`dog ${i}`, count))
+        const saving = [events('first', 1), [nap('nap')], ...others].map((each) => recorder.insertEvents(each))
+        const states = saving.map(watched)
         await place.waits('PgSleep')
         const [id] = await other.recorder.insertEvents([event('later', 1)])
         const seen = await other.recorder.selectNotifications({ limit: 1000 })
         const maximum = await other.recorder.maxNotificationId()
+        const isShared = states.filter(({ isSettled }) => !isSettled).length > 1
         await awake(rival)
-        const outcomes = await saving
-        const ids = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : []))
+        const [first, napped] = (await Promise.all(saving)).flat()
         // otherwise the case has shown nothing
-        expect(ids.filter((own) => own < id!)).to.have.length(inserts.flat().length)
-        expect(maximum).to.equal(ids[0])
-        expect(seen.map((one) => one.id)).to.deep.equal([ids[0]])
-        expect(await other.recorder.selectNotifications({ limit: 1000 })).to.have.length(ids.length + 1)
+        expect([isShared, napped! < id!]).to.deep.equal([true, true])
+        expect(maximum).to.equal(first)
+        expect(seen.map((one) => one.id)).to.deep.equal([first])
+        expect(await other.recorder.selectNotifications({ limit: 1000 })).to.have.length(3 + 10 * count)
       })
     }
 

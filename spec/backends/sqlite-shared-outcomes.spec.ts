@@ -83,10 +83,7 @@ describe('Saves on SQLite that share a commit', () => {
         expect(outcome.status, `insert ${i}`).to.equal(isStored ? 'fulfilled' : 'rejected')
         if (outcome.status === 'fulfilled') continue
         if (i === 14) expect(outcome.reason).to.be.instanceOf(RecordConflictError)
-        else
-          expect(outcome.reason)
-            .to.be.instanceOf(alone.constructor)
-            .with.property('code', code)
+        else expect(outcome.reason).to.be.instanceOf(alone.constructor).with.property('code', code)
       }
       const kept = inserts.filter((each) => !refused.includes(each)).flat()
       const stored = await recorder.selectNotifications({ limit: 1000 })
