@@ -2,28 +2,32 @@ import { OperationalError } from '../errors.js'
 import { startTimer } from './timers.js'
 
 /**
- * A fair queue for one thing at a time (a writer, a connection, the inside of a transaction).
+ * A fair queue for one thing at a time (a writer, a connection, the inside of a transaction), or for a few.
  *
  * First come, first served. Every wait has a deadline, so that a wait for oneself ends in an error, not in silence.
  */
 export class Turns {
-  #taken = false
+  #free: number
   #closed: (() => Error) | undefined
   readonly #waiting: Waiter[] = []
   readonly #what: string
   readonly #timeoutMs: number
 
-  /** @param what  What is waited for, as it appears in errors: `the writer of school.db`. */
-  constructor(what: string, timeoutMs = 30_000) {
+  /**
+   * @param what  What is waited for, as it appears in errors: `the writer of school.db`.
+   * @param atATime  How many may have a turn.
+   */
+  constructor(what: string, timeoutMs = 30_000, atATime = 1) {
     this.#what = what
     this.#timeoutMs = timeoutMs
+    this.#free = atATime
   }
 
   /** Takes the turn at once if it is free. */
   tryTake(): boolean {
     if (this.#closed) throw this.#closed()
-    if (this.#taken) return false
-    this.#taken = true
+    if (this.#free === 0) return false
+    this.#free -= 1
     return true
   }
 
@@ -55,7 +59,7 @@ export class Turns {
   giveBack(): void {
     const next = this.#waiting.shift()
     if (!next) {
-      this.#taken = false
+      this.#free += 1
       return
     }
     clearTimeout(next.timer)

@@ -82,6 +82,24 @@ describe('A SQLite file that another process has locked', () => {
     expect(await recorder.insertEvents([storedEvent('dog 0', 1)])).to.deep.equal([1])
   })
 
+  it('is waited for no longer than the pool timeout by any of thousands of saves', async () => {
+    await using datastore = sqlite(file, { poolTimeoutMs: 300 })
+    const recorder = await new DrizzleFactory({ datastore }).applicationRecorder()
+    const holder = await holding(file, 'BEGIN IMMEDIATE')
+    using ticks = new Ticks()
+
+    const saving = Promise.all(
+      Array.from({ length: 5000 }, (_, i) =>
+        rejection(recorder.insertEvents([storedEvent(`dog ${i}`, 1)]), OperationalError),
+      ),
+    )
+    // ten commits' worth of saves: had each commit its own wait, it would be ten timeouts
+    const outcome = await Promise.race([saving, ticks.passed((5 * 300) / 5)])
+    expect(outcome).to.have.length(5000)
+    await letGo(holder)
+    expect(await recorder.maxNotificationId()).to.equal(null)
+  })
+
   it('is waited for at the first opening too', async () => {
     const holder = await holding(file, 'CREATE TABLE theirs (n integer)', 'BEGIN EXCLUSIVE')
     {

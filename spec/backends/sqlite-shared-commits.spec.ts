@@ -104,6 +104,20 @@ describe('Saves on SQLite that are started together', () => {
     expect(await recorder.selectNotifications({ limit: 10 })).to.have.length(2)
   })
 
+  it('leave the event loop a turn after some hundred of them', async () => {
+    const recorder = await recorderOn()
+    let turns = 0
+    let isOver = false
+    const counting = (async () => {
+      for (; !isOver; turns += 1) await nextTurn()
+    })()
+    await Promise.all(Array.from({ length: 5000 }, (_, i) => recorder.insertEvents([storedEvent(`dog ${i}`, 1)])))
+    isOver = true
+    await counting
+    expect(count('COMMIT')).to.be.at.least(5)
+    expect(turns).to.be.at.least(count('COMMIT') - 1)
+  })
+
   it('commit each by itself where that is turned off', async () => {
     const recorder = await recorderOn({ shareCommits: false })
     await Promise.all(Array.from({ length: 32 }, (_, i) => recorder.insertEvents([storedEvent(`dog ${i}`, 1)])))

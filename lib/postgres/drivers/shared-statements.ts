@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Insert, TableName } from '../../drizzle/dialect.js'
 import { OperationalError } from '../../errors.js'
+import { Turns } from '../../persistence/turns.js'
 import type { Events } from '../append-together.js'
 import type { PostgresConnection } from './connection.js'
 import { isConnectionLost, sqlState, translate } from '../errors.js'
@@ -36,11 +37,15 @@ type Alone = (connection: PostgresConnection) => number[] | Promise<number[]>
 export class SharedStatements {
   readonly #queues = new WeakMap<TableName, Queue>()
   readonly #options: SharingOptions
-  readonly #apart: Few
+  readonly #apart: Turns
 
   constructor(options: SharingOptions) {
     this.#options = options
-    this.#apart = new Few(Math.max(1, Math.min(4, Math.floor(options.connections / 2))))
+    this.#apart = new Turns(
+      'a connection, behind others that are sent by themselves too',
+      options.timeoutMs,
+      Math.max(1, Math.min(4, Math.floor(options.connections / 2))),
+    )
   }
 
   /** @param alone  Does it by itself; it may be called more than once. Rejects with errors of ours. */
@@ -59,9 +64,6 @@ const patienceMs = 100
 
 // enough for what each statement costs to weigh nothing, and few enough for an answer within milliseconds
 const atMost = { events: 500, bytes: 2 ** 20 }
-
-/** How many that can't share the next statement are passed over at most, looking for such that can. */
-const passedOverAtMost = 1000
 
 /** What an insert of one event costs this process, and an event more in a statement its server: roughly, in ms. */
 const perInsertMs = 0.025
@@ -86,7 +88,7 @@ interface Waiting {
 class Queue {
   readonly #table: TableName
   readonly #options: SharingOptions
-  readonly #apart: Few
+  readonly #apart: Turns
   #waiting: Waiting[] = []
   /** The statement that those who come now wait for. */
   #underWay: Statement | undefined
@@ -96,7 +98,7 @@ class Queue {
   /** The keys of inserts that a transaction of somebody's has locked, each with how many of them there are. */
   readonly #lockedKeys = new Map<string, number>()
 
-  constructor(table: TableName, options: SharingOptions, apart: Few) {
+  constructor(table: TableName, options: SharingOptions, apart: Turns) {
     this.#table = table
     this.#options = options
     this.#apart = apart
@@ -151,48 +153,48 @@ class Queue {
   /** Sends one statement for as many of those who wait as may share it. */
   #sendNext(atMostInserts = Infinity): void {
     this.#underWay = undefined
-    const inserts = this.#take(atMostInserts)
     // it is nobody's in particular: not in the context of who happened to be first
-    outsideOfEverything(() => void this.#send(inserts))
+    outsideOfEverything(() => {
+      const { inserts, behind } = this.#take(atMostInserts)
+      void this.#send(inserts, behind)
+    })
   }
 
-  #take(atMostInserts: number): Waiting[] {
-    const taken: Waiting[] = []
-    const passedOver: Waiting[] = []
+  /** @returns `behind`  Those with a key that another one of them has. */
+  #take(atMostInserts: number): { inserts: readonly Waiting[]; behind: readonly Waiting[] } {
+    const inserts: Waiting[] = []
+    const behind: Waiting[] = []
     const keys = new Set<string>()
     let bytes = 0
     let next = 0
-    for (; next < this.#waiting.length && passedOver.length < passedOverAtMost; next += 1) {
-      if (taken.length >= atMostInserts) break
+    for (; next < this.#waiting.length && inserts.length < atMostInserts; next += 1) {
       const insert = this.#waiting[next] as Waiting
-      if (this.#isLocked(insert.events)) {
-        this.#byItself(insert.events, insert.alone).then(insert.resolve, insert.reject)
-        continue
-      }
       const own = keysOf(insert.events)
-      const size = bytesOf(insert.events)
-      if (taken.length > 0 && (keys.size + own.length > atMost.events || bytes + size > atMost.bytes)) break
-      // by its key alone the second of two would look stored; the second of its own fails, and has to do that by itself
-      const isTwice = own.length > 1 && new Set(own).size < own.length
-      if (own.some((key) => keys.has(key)) || (isTwice && taken.length > 0)) {
-        passedOver.push(insert)
+      // what has a key twice in itself will fail, and not for others
+      if (this.#isLocked(insert.events) || (own.length > 1 && new Set(own).size < own.length)) {
+        this.#sendByItself(insert)
         continue
       }
-      taken.push(insert)
+      // by its key alone the second of two would look stored
+      if (own.some((key) => keys.has(key))) {
+        behind.push(insert)
+        continue
+      }
+      const size = bytesOf(insert.events)
+      if (inserts.length > 0 && (keys.size + own.length > atMost.events || bytes + size > atMost.bytes)) break
+      inserts.push(insert)
       bytes += size
       for (const key of own) keys.add(key)
-      if (!isTwice) continue
-      next += 1
-      break
     }
-    this.#waiting = [...passedOver, ...this.#waiting.slice(next)]
-    return taken
+    this.#waiting = this.#waiting.slice(next)
+    return { inserts, behind }
   }
 
-  async #send(inserts: readonly Waiting[]): Promise<void> {
+  /** @param behind  What can be sent only when the answer is there. */
+  async #send(inserts: readonly Waiting[], behind: readonly Waiting[]): Promise<void> {
     const [first] = inserts
     if (!first) return
-    if (inserts.length === 1) {
+    if (inserts.length === 1 && behind.length === 0) {
       await this.#first(first.events, first.alone).then(first.resolve, first.reject)
       return
     }
@@ -210,16 +212,22 @@ class Queue {
       // what the server has refused is not stored; of anything else that isn't known
       if (sqlState(error) === undefined || isConnectionLost(error)) {
         for (const { reject } of inserts) reject(translate(error))
+        for (const insert of behind) this.#sendByItself(insert)
         return
       }
     } finally {
       this.#end(statement)
     }
-    inserts.forEach(({ events, alone, resolve, reject }, index) => {
+    inserts.forEach((insert, index) => {
       const ids = outcomes[index]
-      if (ids) resolve(ids)
-      else this.#byItself(events, alone).then(resolve, reject)
+      if (ids) insert.resolve(ids)
+      else this.#sendByItself(insert)
     })
+    for (const insert of behind) this.#sendByItself(insert)
+  }
+
+  #sendByItself({ events, alone, resolve, reject }: Waiting): void {
+    this.#byItself(events, alone).then(resolve, reject)
   }
 
   /** Sends all that wait for a statement without an answer: it may be waiting for a connection, a lock, or for ever. */
@@ -279,29 +287,6 @@ class Queue {
       const others = (this.#lockedKeys.get(key) ?? 1) - 1
       if (others > 0) this.#lockedKeys.set(key, others)
       else this.#lockedKeys.delete(key)
-    }
-  }
-}
-
-/** A few at a time. */
-class Few {
-  #free: number
-  readonly #waiting: (() => void)[] = []
-
-  constructor(howMany: number) {
-    this.#free = howMany
-  }
-
-  async during<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free -= 1
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    try {
-      return await work()
-    } finally {
-      // handed over: nobody comes between
-      const next = this.#waiting.shift()
-      if (next) next()
-      else this.#free += 1
     }
   }
 }

@@ -69,7 +69,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
             turns.giveBack()
           },
           once: (work) => this.#onWriter(work),
-          patiently: (work) => this.#patiently(() => this.#onWriter(work)),
+          patiently: (work, timeoutMs) => this.#patiently(() => this.#onWriter(work), timeoutMs),
         },
         options.poolTimeoutMs,
       )
@@ -281,8 +281,8 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   }
 
   /** Does it again while another process holds a lock, with pauses that leave the event loop free, until the timeout. */
-  async #patiently<T>(work: () => T | Promise<T>): Promise<T> {
-    const deadline = performance.now() + this.#options.poolTimeoutMs
+  async #patiently<T>(work: () => T | Promise<T>, timeoutMs = this.#options.poolTimeoutMs): Promise<T> {
+    const deadline = performance.now() + timeoutMs
     for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 32)) {
       try {
         return await work()

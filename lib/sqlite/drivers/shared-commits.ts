@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { IntegrityError } from '../../errors.js'
 import { isBusy, translate } from '../errors.js'
 import type { SqliteConnection } from './connection.js'
@@ -13,8 +14,8 @@ export interface Writer {
   giveBackTurn(): void
   /** Runs on the writer's connection. */
   once<T>(work: (connection: SqliteConnection) => T): T
-  /** As `once`, again while another process holds a lock. */
-  patiently<T>(work: (connection: SqliteConnection) => T): Promise<T>
+  /** As `once`, again while another process holds a lock, at most that long. */
+  patiently<T>(work: (connection: SqliteConnection) => T, timeoutMs: number): Promise<T>
 }
 
 /**
@@ -78,11 +79,16 @@ export class SharedCommits {
   }
 
   #commitNext(): Promise<void> | undefined {
-    const later = this.#commit(this.#waiting.splice(0, atMostTogether))
-    if (!later) this.#writer.giveBackTurn()
-    return later?.finally(() => {
-      this.#writer.giveBackTurn()
-    })
+    const writes = this.#waiting.splice(0, atMostTogether)
+    const later = this.#commit(writes)
+    if (later) {
+      return later.finally(() => {
+        this.#writer.giveBackTurn()
+      })
+    }
+    this.#writer.giveBackTurn()
+    // with thousands of writes the event loop would stand still until the last
+    return writes.length === atMostTogether ? nextTurn() : undefined
   }
 
   /** Rejects those whose time is over; whoever came later has time left. */
@@ -115,7 +121,9 @@ export class SharedCommits {
   async #commitPatiently(writes: readonly Write[]): Promise<void> {
     let outcomes: readonly Outcome[]
     try {
-      outcomes = await this.#writer.patiently((connection) => together(connection, writes))
+      // no longer than whoever came last has time: with a time of its own for each commit, thousands would wait for many
+      const leftMs = this.#leftMs(writes.at(-1) as Write)
+      outcomes = await this.#writer.patiently((connection) => together(connection, writes), leftMs)
     } catch (error) {
       if (!isBusy(error)) return this.#fail(writes, error)
       // the time to wait for other processes is over for all of them, and would be waited for each again
