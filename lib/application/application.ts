@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { giveBack } from '../domain/aggregate.js'
 import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
@@ -7,6 +6,7 @@ import type { AnyDatastore } from '../persistence/datastore.js'
 import { Environment, refuseUnbuilt } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
+import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Recording } from '../persistence/stored-event.js'
@@ -293,8 +293,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return new factoryClass({ env: this.env, topicBase })
   }
 }
-
-const outsideOfEverything = AsyncLocalStorage.snapshot()
 
 function checkOptions(options: ApplicationOptions): void {
   const unknown = Object.keys(options).find((name) => !['env', 'name', 'persistence', 'topicBase'].includes(name))

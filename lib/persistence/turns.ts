@@ -67,8 +67,8 @@ export class Turns {
   }
 
   /** Waits for the turn, works, and gives it back whatever happens. */
-  async during<T>(work: () => T | Promise<T>): Promise<T> {
-    const waiting = this.take()
+  async during<T>(work: () => T | Promise<T>, timeoutMs = this.#timeoutMs): Promise<T> {
+    const waiting = this.take(timeoutMs)
     if (waiting) await waiting
     try {
       return await work()

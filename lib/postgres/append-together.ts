@@ -1,4 +1,6 @@
 import type { TableName } from '../drizzle/dialect.js'
+import type { RecordConflictError } from '../errors.js'
+import { alreadyRecorded } from '../persistence/conflicts.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
 import { hexArray, numberArray, textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
@@ -12,11 +14,18 @@ export type Events = readonly StoredEvent[]
 export class AppendTogether {
   readonly #single: string
   readonly #mixed: string
+  readonly #taken: string
 
   /** @param lockWaitMs  How long the statement waits for a transaction that has inserted one of the keys. */
   constructor(table: TableName, sequence: EventSequence, lockWaitMs: number) {
     const name = qualified(table)
     const into = `INSERT INTO ${name}`
+    const isTaken =
+      `CROSS JOIN LATERAL (SELECT FROM ${name} AS t ` +
+      'WHERE t.originator_id = e.originator_id AND t.originator_version = e.originator_version LIMIT 1) AS found'
+    this.#taken =
+      `SELECT e.place, (SELECT max(originator_version) FROM ${name} AS t WHERE t.originator_id = e.originator_id) ` +
+      `FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS e (${key}, place) ${isTaken} ORDER BY e.place`
     const registered = floor(fromRegistered(table, sequence, lockWaitMs))
     this.#single =
       `WITH ${registered} ${into} (${columns}) SELECT ${key}, topic, decode(state, 'hex') FROM floor ` +
@@ -31,8 +40,7 @@ export class AppendTogether {
     this.#mixed =
       `WITH RECURSIVE given AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::int8[], $3::text[], $4::text[], $5::int4[]) ` +
       `WITH ORDINALITY AS e (${columns}, insert, place)), ` +
-      `taken AS MATERIALIZED (SELECT DISTINCT e.insert FROM given AS e CROSS JOIN LATERAL (SELECT FROM ${name} AS t ` +
-      'WHERE t.originator_id = e.originator_id AND t.originator_version = e.originator_version LIMIT 1) AS found), ' +
+      `taken AS MATERIALIZED (SELECT DISTINCT e.insert FROM given AS e ${isTaken}), ` +
       `${registered}, ${contiguousBlock(sequence, 'cardinality($2::int8[])')}, stored AS (` +
       `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE ` +
       `SELECT block.first + e.place - 1, e.originator_id, e.originator_version, e.topic, decode(e.state, 'hex') ` +
@@ -51,6 +59,28 @@ export class AppendTogether {
     const areSingle =
       events.length === inserts.length && new Set(events.map(({ originatorId }) => originatorId)).size === events.length
     return areSingle ? this.#insertSingle(connection, events) : this.#insertMixed(connection, inserts, events)
+  }
+
+  /**
+   * The conflicts that are to be seen of inserts that were not stored.
+   *
+   * @returns For each of them its first one, as an INSERT by itself would find it; `undefined` where there is none.
+   */
+  async conflicts(
+    connection: PostgresConnection,
+    inserts: readonly Events[],
+  ): Promise<(RecordConflictError | undefined)[]> {
+    const rows = (await connection.rows(this.#taken, asArrays(inserts.flat()).slice(0, 2))) as [number, number][]
+    const lastVersions = new Map(rows)
+    let place = 0
+    return inserts.map((insert) => {
+      let conflict: RecordConflictError | undefined
+      for (const event of insert) {
+        const lastVersion = lastVersions.get((place += 1))
+        if (lastVersion !== undefined) conflict ??= alreadyRecorded(event, lastVersion, { code: uniqueViolation })
+      }
+      return conflict
+    })
   }
 
   /** One event of each originator, told apart by it. */
@@ -78,6 +108,9 @@ export class AppendTogether {
     })
   }
 }
+
+/** SQLSTATE of what an INSERT by itself would have failed with. */
+const uniqueViolation = '23505'
 
 const key = 'originator_id, originator_version'
 const columns = `${key}, topic, state`

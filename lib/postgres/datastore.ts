@@ -189,6 +189,7 @@ function sharingFor(
     new SharedStatements({
       outside,
       together: (connection, table, inserts) => dialect.appendTogether(connection, table, inserts),
+      conflicts: (connection, table, inserts) => dialect.conflicts(connection, table, inserts),
       timeoutMs: poolTimeoutMs,
       connections,
     })

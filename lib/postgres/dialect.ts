@@ -1,7 +1,7 @@
 import type { Dialect, Insert, TableName } from '../drizzle/dialect.js'
 import { isForOneRow, selectPage, type Together } from '../drizzle/pages.js'
 import * as statements from '../drizzle/statements.js'
-import { DatabaseProgrammingError, OperationalError, ProgrammingError } from '../errors.js'
+import { DatabaseProgrammingError, OperationalError, ProgrammingError, type RecordConflictError } from '../errors.js'
 import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, StoredText } from '../persistence/stored-event.js'
 import { Append } from './append.js'
@@ -114,15 +114,18 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     table: TableName,
     inserts: readonly Events[],
   ): Promise<(number[] | undefined)[]> {
-    const name = qualified(table)
-    let together = this.#together.get(name)
-    if (!together) {
-      const sequence = await this.#requireSequence(connection, table)
-      if (!sequence) return inserts.map(() => undefined)
-      together = new AppendTogether(table, sequence, this.#lockWaitMs ?? 0)
-      this.#together.set(name, together)
-    }
-    return together.insert(connection, inserts)
+    const together = await this.#appendTogether(connection, table)
+    return together?.insert(connection, inserts) ?? inserts.map(() => undefined)
+  }
+
+  /** The conflicts that are to be seen by now of inserts that `appendTogether` has not stored. */
+  async conflicts(
+    connection: PostgresConnection,
+    table: TableName,
+    inserts: readonly Events[],
+  ): Promise<(RecordConflictError | undefined)[]> {
+    const together = await this.#appendTogether(connection, table)
+    return together?.conflicts(connection, inserts) ?? []
   }
 
   async selectTexts(
@@ -245,6 +248,17 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     const append = new Append(table, await this.#requireSequence(connection, table), this.#timeoutMs, this.#lockWaitMs)
     this.#appends.set(qualified(table), append)
     return append
+  }
+
+  async #appendTogether(connection: PostgresConnection, table: TableName): Promise<AppendTogether | undefined> {
+    const name = qualified(table)
+    const known = this.#together.get(name)
+    if (known) return known
+    const sequence = await this.#requireSequence(connection, table)
+    if (!sequence) return undefined
+    const together = new AppendTogether(table, sequence, this.#lockWaitMs ?? 0)
+    this.#together.set(name, together)
+    return together
   }
 
   async #requireSequence(connection: PostgresConnection, table: TableName): Promise<EventSequence | null> {

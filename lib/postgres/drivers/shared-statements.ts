@@ -1,11 +1,12 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Insert, TableName } from '../../drizzle/dialect.js'
-import { OperationalError } from '../../errors.js'
+import { OperationalError, type RecordConflictError } from '../../errors.js'
+import { outsideOfEverything } from '../../persistence/outside.js'
 import { Turns } from '../../persistence/turns.js'
 import type { Events } from '../append-together.js'
 import type { PostgresConnection } from './connection.js'
 import { isConnectionLost, sqlState, translate } from '../errors.js'
+import { qualified } from '../tables.js'
 
 /** What inserts that share statements need of the rest. */
 export interface SharingOptions {
@@ -17,6 +18,12 @@ export interface SharingOptions {
     table: TableName,
     inserts: readonly Events[],
   ) => Promise<(number[] | undefined)[]>
+  /** The conflicts that are to be seen by now of inserts that were not stored; see `AppendTogether`. */
+  readonly conflicts: (
+    connection: PostgresConnection,
+    table: TableName,
+    inserts: readonly Events[],
+  ) => Promise<(RecordConflictError | undefined)[]>
   /** How long an insert waits for what a transaction of somebody's has locked, in ms. */
   readonly timeoutMs: number
   /** How many connections there are. */
@@ -35,7 +42,8 @@ type Alone = (connection: PostgresConnection) => number[] | Promise<number[]>
  * @see docs/decisions/0018-inserts-share-statements.md
  */
 export class SharedStatements {
-  readonly #queues = new WeakMap<TableName, Queue>()
+  /** By the table's name in statements. */
+  readonly #queues = new Map<string, Queue>()
   readonly #options: SharingOptions
   readonly #apart: Turns
 
@@ -50,8 +58,9 @@ export class SharedStatements {
 
   /** @param alone  Does it by itself; it may be called more than once. Rejects with errors of ours. */
   insert({ table, events }: Insert, alone: Alone): Promise<number[]> {
-    let queue = this.#queues.get(table)
-    if (!queue) this.#queues.set(table, (queue = new Queue(table, this.#options, this.#apart)))
+    const name = qualified(table)
+    let queue = this.#queues.get(name)
+    if (!queue) this.#queues.set(name, (queue = new Queue(table, this.#options, this.#apart)))
     return queue.insert(events, alone)
   }
 }
@@ -89,6 +98,8 @@ class Queue {
   readonly #table: TableName
   readonly #options: SharingOptions
   readonly #apart: Turns
+  /** One after the other: each keeps a connection until it has waited in vain. */
+  readonly #lockedTurns: Turns
   #waiting: Waiting[] = []
   /** The statement that those who come now wait for. */
   #underWay: Statement | undefined
@@ -98,14 +109,16 @@ class Queue {
   /** The keys of inserts that a transaction of somebody's has locked, each with how many of them there are. */
   readonly #lockedKeys = new Map<string, number>()
 
+  /** @param apart  For what is sent by itself, of all tables. */
   constructor(table: TableName, options: SharingOptions, apart: Turns) {
     this.#table = table
     this.#options = options
     this.#apart = apart
+    this.#lockedTurns = new Turns('a transaction that is still open and has inserted the same', options.timeoutMs)
   }
 
   insert(events: Events, alone: Alone): Promise<number[]> {
-    if (this.#isLocked(events)) return this.#byItself(events, alone)
+    if (this.#isLocked(events)) return this.#locked(events, alone)
     if (!this.#underWay) return this.#first(events, alone)
     return new Promise((resolve, reject) => {
       this.#waiting.push({ events, alone, resolve, reject })
@@ -119,10 +132,11 @@ class Queue {
       return await this.#options.outside(alone)
     } catch (error) {
       if (sqlState(error) !== lockNotAvailable) throw translate(error)
-      this.#lock(events)
+      this.#lock(events) // before those are sent who wait: one of them may have the same key
     } finally {
       this.#end(statement)
     }
+    this.#unlock(events)
     return this.#locked(events, alone)
   }
 
@@ -218,16 +232,44 @@ class Queue {
     } finally {
       this.#end(statement)
     }
-    inserts.forEach((insert, index) => {
+    const left = inserts.filter(({ resolve }, index) => {
       const ids = outcomes[index]
-      if (ids) insert.resolve(ids)
+      if (ids) resolve(ids)
+      return !ids
+    })
+    // where the statement has failed, most of them are in nobody's way
+    const isRefused = outcomes.length === 0
+    if (isRefused) for (const insert of left) this.#sendByItself(insert)
+    await this.#tellConflicts(isRefused ? behind : [...left, ...behind])
+  }
+
+  /** Rejects those that have a conflict, found for all of them at once; the others are sent by themselves. */
+  async #tellConflicts(inserts: readonly Waiting[]): Promise<void> {
+    if (inserts.length === 0) return
+    let conflicts: readonly (RecordConflictError | undefined)[] = []
+    try {
+      conflicts = await this.#apart.during(() =>
+        this.#options.outside((connection) =>
+          this.#options.conflicts(
+            connection,
+            this.#table,
+            inserts.map(({ events }) => events),
+          ),
+        ),
+      )
+    } catch {
+      // each meets by itself what is wrong
+    }
+    inserts.forEach((insert, index) => {
+      const conflict = conflicts[index]
+      if (conflict) insert.reject(conflict)
       else this.#sendByItself(insert)
     })
-    for (const insert of behind) this.#sendByItself(insert)
   }
 
   #sendByItself({ events, alone, resolve, reject }: Waiting): void {
-    this.#byItself(events, alone).then(resolve, reject)
+    const sent = this.#isLocked(events) ? this.#locked(events, alone) : this.#byItself(events, alone)
+    sent.then(resolve, reject)
   }
 
   /** Sends all that wait for a statement without an answer: it may be waiting for a connection, a lock, or for ever. */
@@ -246,7 +288,6 @@ class Queue {
     } catch (error) {
       if (sqlState(error) !== lockNotAvailable) throw translate(error)
     }
-    this.#lock(events)
     return this.#locked(events, alone)
   }
 
@@ -257,12 +298,13 @@ class Queue {
   async #locked(events: Events, alone: Alone): Promise<number[]> {
     const { timeoutMs, outside } = this.#options
     const deadline = performance.now() + timeoutMs
+    this.#lock(events)
     try {
       for (let pauseMs = 4; ; pauseMs = Math.min(pauseMs * 2, 256)) {
         // unequal pauses: who waits for the same doesn't ask in step
         await pause(pauseMs * (0.5 + Math.random()))
         try {
-          return await this.#apart.during(() => outside(alone))
+          return await this.#lockedTurns.during(() => outside(alone), Math.max(1, deadline - performance.now()))
         } catch (error) {
           if (sqlState(error) !== lockNotAvailable) throw translate(error)
           if (performance.now() > deadline) throw lockedFor(timeoutMs, events, error)
@@ -293,8 +335,6 @@ class Queue {
 
 /** SQLSTATE of a lock that was waited for as long as said. */
 const lockNotAvailable = '55P03'
-
-const outsideOfEverything = AsyncLocalStorage.snapshot()
 
 function keysOf(events: Events): string[] {
   return events.map(({ originatorId, originatorVersion }) => `${originatorVersion} ${originatorId}`)

@@ -1,0 +1,8 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
+/**
+ * Runs `fn` as if nobody had called: outside of any transaction, request or other async context. For what outlives the call
+ * that starts it, or is nobody's in particular.
+ */
+// of when the package was loaded: a room that is loaded later may be loaded by a request
+export const outsideOfEverything: <T>(fn: () => T) => T = AsyncLocalStorage.snapshot()
