@@ -3,11 +3,21 @@ import type { TableName } from '../drizzle/dialect.js'
 import { OperationalError, type RecordConflictError } from '../errors.js'
 import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
-import { asArrays } from './append-together.js'
-import { hex, numberArray } from './arrays.js'
+import { asBytes, numberArray, statesAsText } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState } from './errors.js'
 import { contiguousBlock, type EventSequence, floor, fromRegistered, fromRegisteredOnce, isTable } from './order.js'
+import {
+  columns,
+  columnsOf,
+  eventsAsArrays,
+  givenEvents,
+  givenKeys,
+  howMany,
+  isThere,
+  key,
+  keysAsArrays,
+} from './given-events.js'
 import { qualified } from './tables.js'
 
 /** Records events by one statement. */
@@ -35,36 +45,33 @@ export class Append {
     this.#timeoutMs = timeoutMs
     const name = qualified(table)
     const into = `INSERT INTO ${name}`
-    const given = `unnest($1::text[], $2::int8[], $3::text[], $4::text[]) WITH ORDINALITY AS e (${columns}, place)`
-    // one look into the index for each, whatever the planner thinks of the table's size
-    const alreadyThere =
-      `${given} CROSS JOIN LATERAL (SELECT FROM ${name} AS t ` +
-      'WHERE t.originator_id = e.originator_id AND t.originator_version = e.originator_version LIMIT 1) AS found'
-    const size = 'cardinality($2::int8[])'
+    const one = `$1::text, $2::int8, $3::text, ${asBytes('$4::text', '$5::boolean')}`
+    const given = `${givenEvents} WITH ORDINALITY AS e (${columns}, place)`
+    const alreadyThere = `${given} ${isThere(name)}`
     const fromFirst = `block.first + e.place - 1, ${columnsOf('e')}`
     const summary = 'SELECT min(notification_id), count(*)'
 
     if (sequence) {
       this.#one =
-        `${into} (${columns}) SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') ` +
+        `${into} (${columns}) SELECT ${one} ` +
         `${fromRegistered(table, sequence, lockWaitMs)} RETURNING notification_id`
       const isFree = `NOT EXISTS (SELECT FROM ${name} WHERE originator_id = $1::text AND originator_version = $2::int8)`
       this.#oneUnlessTaken =
-        `${into} (${columns}) SELECT $1::text, $2::int8, $3::text, decode($4::text, 'hex') ` +
+        `${into} (${columns}) SELECT ${one} ` +
         `${fromRegisteredOnce(table, sequence, isFree)} ON CONFLICT (${key}) DO NOTHING RETURNING notification_id`
       this.#several =
-        `WITH RECURSIVE ${floor(fromRegistered(table, sequence, lockWaitMs))}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `WITH RECURSIVE ${floor(fromRegistered(table, sequence, lockWaitMs))}, ${contiguousBlock(sequence, howMany)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `RETURNING notification_id) ${summary} FROM stored`
       this.#severalUnlessTaken =
         `WITH RECURSIVE taken AS MATERIALIZED (SELECT count(*) AS rows FROM ${alreadyThere}), ` +
-        `${floor(fromRegisteredOnce(table, sequence, '(SELECT rows FROM taken) = 0'))}, ${contiguousBlock(sequence, size)}, stored AS (` +
+        `${floor(fromRegisteredOnce(table, sequence, '(SELECT rows FROM taken) = 0'))}, ${contiguousBlock(sequence, howMany)}, stored AS (` +
         `${into} (notification_id, ${columns}) OVERRIDING SYSTEM VALUE SELECT ${fromFirst} FROM block CROSS JOIN ${given} ` +
         `ON CONFLICT (${key}) DO NOTHING RETURNING notification_id) ` +
         `${summary}, (SELECT rows FROM taken), (SELECT count(*) FROM block), array_agg(notification_id)::text FROM stored`
       this.#takeBack = `DELETE FROM ${name} WHERE notification_id = ANY ($1::int8[])`
     } else {
-      this.#one = `${into} (${columns}) VALUES ($1::text, $2::int8, $3::text, decode($4::text, 'hex'))`
+      this.#one = `${into} (${columns}) VALUES (${one})`
       this.#oneUnlessTaken = `${this.#one} ON CONFLICT (${key}) DO NOTHING RETURNING 1::int8`
       this.#several = `${into} (${columns}) SELECT ${columnsOf('e')} FROM ${given}`
       this.#severalUnlessTaken =
@@ -74,7 +81,7 @@ export class Append {
         `SELECT NULL::int8, count(*), (SELECT rows FROM taken), 1::int8, array_agg(ctid)::text FROM stored`
       this.#takeBack = `DELETE FROM ${name} WHERE ctid = ANY ($1::tid[])`
     }
-    this.#firstTaken = `SELECT min(e.place) FROM ${alreadyThere}`
+    this.#firstTaken = `SELECT min(e.place) FROM ${givenKeys} ${isThere(name)}`
     this.#lastVersion = `SELECT max(originator_version) FROM ${name} WHERE originator_id = $1`
   }
 
@@ -117,15 +124,15 @@ export class Append {
     try {
       if (!this.#sequence) {
         await (isOne
-          ? connection.change(this.#one, asParameters(event))
-          : connection.change(this.#several, asArrays(events)))
+          ? connection.change(this.#one, this.#asParameters(event))
+          : connection.change(this.#several, this.#asArrays(events)))
         return []
       }
       if (isOne) {
-        const [row] = await connection.rows(this.#one, asParameters(event))
+        const [row] = await connection.rows(this.#one, this.#asParameters(event))
         return row as [number] | undefined
       }
-      const [row] = await connection.rows(this.#several, asArrays(events))
+      const [row] = await connection.rows(this.#several, this.#asArrays(events))
       const [first, stored] = row as [number, number]
       return stored === 0 ? undefined : from(first, events)
     } catch (error) {
@@ -139,19 +146,28 @@ export class Append {
     event: StoredEvent,
   ): Promise<number[] | undefined> {
     if (events.length === 1) {
-      const [row] = await connection.rows(this.#oneUnlessTaken, asParameters(event))
+      const [row] = await connection.rows(this.#oneUnlessTaken, this.#asParameters(event))
       if (row) return this.#sequence ? (row as [number]) : []
       const conflict = await this.#conflict(connection, events)
       if (!conflict && !(await this.#isStillThere(connection))) return undefined
       throw conflict ?? alreadyRecorded(event, undefined)
     }
-    const [row] = await connection.rows(this.#severalUnlessTaken, asArrays(events))
+    const [row] = await connection.rows(this.#severalUnlessTaken, this.#asArrays(events))
     const [first, stored, taken, blocks, places] = row as [number, number, number, number, string | null]
     if (stored === events.length) return this.#sequence ? from(first, events) : []
     if (taken === 0 && blocks === 0) return undefined
     // a part got in before somebody else, and may not stay
     if (places !== null) await connection.change(this.#takeBack, [places])
     throw (await this.#conflict(connection, events)) ?? alreadyRecorded(event, undefined)
+  }
+
+  #asParameters({ originatorId, originatorVersion, topic, state }: StoredEvent): unknown[] {
+    const { texts, areText } = statesAsText([state], this.#sequence?.isUtf8 ?? false)
+    return [originatorId, originatorVersion, topic, texts[0], areText]
+  }
+
+  #asArrays(events: readonly StoredEvent[]): unknown[] {
+    return eventsAsArrays(events, this.#sequence?.isUtf8 ?? false)
   }
 
   async #isStillThere(connection: PostgresConnection): Promise<boolean> {
@@ -180,7 +196,7 @@ export class Append {
     events: readonly StoredEvent[],
     details?: { readonly cause: unknown; readonly code: string },
   ): Promise<RecordConflictError | undefined> {
-    const [row] = await connection.rows(this.#firstTaken, asArrays(events))
+    const [row] = await connection.rows(this.#firstTaken, keysAsArrays(events))
     const [place] = row as [number | null]
     const event = place === null ? findTwice(events) : events[place - 1]
     if (!event) return undefined
@@ -190,17 +206,6 @@ export class Append {
       ? standsTwice(event, currentVersion, details)
       : alreadyRecorded(event, currentVersion, details)
   }
-}
-
-const key = 'originator_id, originator_version'
-const columns = `${key}, topic, state`
-
-function columnsOf(alias: string): string {
-  return `${alias}.originator_id, ${alias}.originator_version, ${alias}.topic, decode(${alias}.state, 'hex')`
-}
-
-function asParameters({ originatorId, originatorVersion, topic, state }: StoredEvent): unknown[] {
-  return [originatorId, originatorVersion, topic, hex(state)]
 }
 
 function from(first: number, events: readonly StoredEvent[]): number[] {

@@ -20,6 +20,8 @@ export interface EventSequence {
   readonly name: string
   /** The table's number on the server: another one of the same name has another sequence. */
   readonly table: number
+  /** Whether the database keeps text in UTF-8. */
+  readonly isUtf8: boolean
 }
 
 // keys of locks have 32 bits, so that positions are compared modulo 2^31, near to the sequence's value
@@ -160,7 +162,7 @@ export async function inspect(
     `SELECT c.oid::int8, s.name, q.seqcache, q.seqincrement, q.seqcycle, EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid ` +
       `AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = $2 ` +
       `AND i.indnatts = $2 AND (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) ` +
-      `AND a.attname::text = ANY ($3::text[])) = $2) ` +
+      `AND a.attname::text = ANY ($3::text[])) = $2), getdatabaseencoding() = 'UTF8' ` +
       `FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace CROSS JOIN LATERAL (SELECT ${sequenceName} AS name) AS s ` +
       `LEFT JOIN pg_sequence AS q ON q.seqrelid = s.name::regclass WHERE c.oid = to_regclass($1)`,
     table.kind === 'tracking'
@@ -168,11 +170,12 @@ export async function inspect(
       : [qualified(table), 2, '{originator_id,originator_version}'],
   )
   if (!row) return undefined
-  const [oid, name, cache, increment, cycles, isUnique] = row as [
+  const [oid, name, cache, increment, cycles, isUnique, isUtf8] = row as [
     number,
     string | null,
     number,
     number,
+    boolean,
     boolean,
     boolean,
   ]
@@ -193,7 +196,7 @@ export async function inspect(
         `ALTER SEQUENCE ${name} CACHE 1 INCREMENT 1 NO CYCLE`,
     )
   }
-  return { name, table: oid }
+  return { name, table: oid, isUtf8 }
 }
 
 /** Text in SQL. */
