@@ -71,6 +71,49 @@ for (const poolOwner of poolOwners) {
         expect(exchanges.length).to.be.below(10)
       })
 
+      it('after a conflict for a while by statements that expect one, which cost more, and then by others again', async () => {
+        const school = await place.school({ url: tap.url, max: 1 })
+        await school.recorder.insertEvents(events('taken', 1))
+        const expecting = async (name: string, conflicts: boolean) => {
+          const exchanges = await tap.during(() =>
+            Promise.allSettled([
+              ...Array.from({ length: 8 }, (_, i) => school.recorder.insertEvents(events(`${name} ${i}`, 1))),
+              ...(conflicts ? [school.recorder.insertEvents(events('taken', 1))] : []),
+            ]),
+          )
+          const shared = exchanges.flatMap(({ statements }) => statements).filter((text) => text.includes('unnest'))
+          return new Set(shared.filter((text) => text.includes('INSERT')).map((text) => text.includes('DO NOTHING')))
+        }
+        expect([...(await expecting('before', false))]).to.deep.equal([false])
+        expect([...(await expecting('conflict', true))]).to.deep.equal([false, true])
+        expect([...(await expecting('another', true))]).to.deep.equal([true])
+        for (let round = 0; round < 20; round += 1) await expecting(`round ${round}`, false)
+        expect([...(await expecting('after', false))]).to.deep.equal([false])
+      })
+
+      it('together beside one that waits for an open transaction, which others with its version don’t join', async () => {
+        const { recorder } = await place.school({ url: tap.url, max: 2 })
+        const transaction = await heldByHand(1)
+        const waiting = [watched(recorder.insertEvents([event('held', 1)]))]
+        await place.waits()
+        for (const round of ['first', 'second', 'third']) {
+          const exchanges = await tap.during(() => {
+            const saving = neighbours(round).map((each, i) => {
+              if (i % 10 === 5)
+                waiting.push(watched(recorder.insertEvents([event('held', 1), event(`${round} ${i}`, 1)])))
+              return recorder.insertEvents(each)
+            })
+            return within('the neighbours', Promise.all(saving))
+          })
+          // one that met the lock would be repeated thirty times; the first may have been sent before it was known
+          if (round !== 'first') expect(exchanges.length, `statements, ${round} round`).to.be.below(20)
+        }
+        expect(waiting.some(({ isSettled }) => isSettled)).to.equal(false)
+        await transaction.rollback()
+        await within('those that wait', Promise.allSettled(waiting.map(({ promise }) => promise)))
+        expect(await recorder.selectEvents('held')).to.have.length(1)
+      })
+
       it('in one statement each, at once, where one comes after the other', async () => {
         const exchanges = await exchangesOf(async ({ recorder }, name) => {
           for (let i = 0; i < 5; i += 1) await recorder.insertEvents(events(`${name} ${i}`, 1 + (i % 2) * 2))

@@ -261,12 +261,15 @@ class Queue {
 
   /** Sends all that wait for a statement without an answer: it may be waiting for a connection, a lock, or for ever. */
   #watch(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      if (!this.#underWay || this.#waiting.length === 0) return
-      if (performance.now() - this.#underWay.since < patienceMs) this.#watch()
-      else while (this.#waiting.length > 0) this.#sendNext()
-    }, patienceMs).unref()
+    // one goes over into the next: not in the context of who happened to be first
+    this.#timer ??= outsideOfEverything(() => setTimeout(this.#sendOverdue, patienceMs).unref())
+  }
+
+  readonly #sendOverdue = (): void => {
+    this.#timer = undefined
+    if (!this.#underWay || this.#waiting.length === 0) return
+    if (performance.now() - this.#underWay.since < patienceMs) this.#watch()
+    else while (this.#waiting.length > 0) this.#sendNext()
   }
 
   async #byItself(events: Events, alone: Alone): Promise<number[]> {
