@@ -125,11 +125,10 @@ class Queue {
       return await this.#options.outside(alone)
     } catch (error) {
       if (sqlState(error) !== lockNotAvailable) throw translate(error)
-      this.#lock(events) // before those are sent who wait: one of them may have the same key
     } finally {
       this.#end(statement)
     }
-    this.#unlock(events)
+    // known to be locked before those are sent who wait: one of them may have the same key
     return this.#locked(events, alone)
   }
 
