@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { expect } from 'chai'
-import { DataError, EventSourcingError, RecordConflictError } from '../../lib/errors.js'
+import { DataError, type EventSourcingError, RecordConflictError } from '../../lib/errors.js'
 import { DrizzleFactory } from '../../lib/drizzle/index.js'
 import type { Notification } from '../../lib/persistence/stored-event.js'
 import { postgres } from '../../lib/postgres/index.js'
