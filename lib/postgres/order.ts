@@ -20,7 +20,7 @@ export interface EventSequence {
   readonly name: string
   /** The table's number on the server: another one of the same name has another sequence. */
   readonly table: number
-  /** Whether the database keeps text in UTF-8. */
+  /** Whether the database keeps text in UTF-8, and gets it so. */
   readonly isUtf8: boolean
 }
 
@@ -162,7 +162,7 @@ export async function inspect(
     `SELECT c.oid::int8, s.name, q.seqcache, q.seqincrement, q.seqcycle, EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid ` +
       `AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = $2 ` +
       `AND i.indnatts = $2 AND (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) ` +
-      `AND a.attname::text = ANY ($3::text[])) = $2), getdatabaseencoding() = 'UTF8' ` +
+      `AND a.attname::text = ANY ($3::text[])) = $2), ${textIsUtf8} ` +
       `FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace CROSS JOIN LATERAL (SELECT ${sequenceName} AS name) AS s ` +
       `LEFT JOIN pg_sequence AS q ON q.seqrelid = s.name::regclass WHERE c.oid = to_regclass($1)`,
     table.kind === 'tracking'
@@ -198,6 +198,9 @@ export async function inspect(
   }
   return { name, table: oid, isUtf8 }
 }
+
+/** Whether text comes into the database and back as the same bytes: no encoding of its own, nor of the connection. In SQL. */
+export const textIsUtf8 = "(getdatabaseencoding() = 'UTF8' AND current_setting('client_encoding') = 'UTF8')"
 
 /** Text in SQL. */
 export function literal(text: string): string {

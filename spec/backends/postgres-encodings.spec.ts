@@ -5,6 +5,7 @@ import { DrizzleFactory } from '../../lib/drizzle/index.js'
 import type { Notification } from '../../lib/persistence/stored-event.js'
 import { postgres } from '../../lib/postgres/index.js'
 import { faultsOf, startTogether } from '../support/outcomes.js'
+import { freshSchema } from '../support/postgres-backends.js'
 import { admin, describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { bytes, plain, storedEvent } from '../support/stored-events.js'
 
@@ -77,6 +78,36 @@ describePostgres('Saves on PostgreSQL into a database that keeps text in another
       expect(faultsOf(stored)).to.deep.equal([])
     })
   }
+})
+
+describePostgres('Saves on PostgreSQL by a connection of another encoding than UTF-8', () => {
+  it('store every byte of states, together or alone, and read what others have stored', async () => {
+    await using place = await freshSchema()
+    const connection = { search_path: place.searchPath }
+    await using usual = postgres(postgresUrl(), { max: 2, connection })
+    await using odd = postgres(postgresUrl(), { max: 2, connection: { ...connection, client_encoding: 'LATIN1' } })
+    const recorders = await Promise.all(
+      [usual, odd].map((datastore) => new DrizzleFactory({ datastore, name: 'School' }).applicationRecorder()),
+    )
+    const states = ['woof', 'é', '犬 🐕'].map(bytes)
+    for (const [who, recorder] of recorders.entries()) {
+      const inserts = states.flatMap((state, i) => [
+        [storedEvent(`${who} ${i} single`, 1, { state })],
+        [storedEvent(`${who} ${i} several`, 1, { state }), storedEvent(`${who} ${i} several`, 2, { state })],
+      ])
+      for (const outcome of await startTogether(recorder, inserts)) expect(outcome.status).to.equal('fulfilled')
+      await recorder.insertEvents([storedEvent(`${who} 2 alone`, 1, { state: states[2]! })])
+    }
+    for (const recorder of recorders) {
+      const all = await recorder.selectNotifications({ limit: 100 })
+      expect(all).to.have.length(2 * 10)
+      for (const { originatorId, state } of all) {
+        expect([...state]).to.deep.equal([...states[Number(originatorId.split(' ')[1])]!])
+        const [found] = await recorder.selectEvents(originatorId)
+        expect([...found!.state]).to.deep.equal([...state])
+      }
+    }
+  })
 })
 
 async function freshDatabase(encoding: string): Promise<AsyncDisposable & { readonly url: string }> {
