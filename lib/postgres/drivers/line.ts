@@ -151,5 +151,12 @@ export class Line {
 
 /** The query, sent now, with rows as asked. */
 export function startedAs(query: PostgresQuery, { values }: How): PostgresQuery {
+  // postgres.js itself counts rows beyond a statement that fails after its first ones: the next result then begins with as
+  // many holes
+  query.forEachFn = keep
   return (values ? query.values() : query).execute()
+}
+
+function keep(row: unknown, result: unknown[]): void {
+  result.push(row)
 }
