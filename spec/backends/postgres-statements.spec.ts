@@ -209,6 +209,7 @@ describePostgres('State in PostgreSQL is the same bytes', () => {
   const clients: Record<string, postgresJs.Options<Record<string, postgresJs.PostgresType>>> = {
     'reads and writes bytes in base64': { types: { bytea: asBase64 as postgresJs.PostgresType } },
     'is told that bytes are shown in the old way': { connection: { bytea_output: 'escape' } },
+    'speaks LATIN1': { connection: { client_encoding: 'LATIN1' } },
   }
   for (const [what, options] of Object.entries(clients)) {
     it(`through a user's client that ${what}`, async () => {

@@ -151,8 +151,8 @@ export class Line {
 
 /** The query, sent now, with rows as asked. */
 export function startedAs(query: PostgresQuery, { values }: How): PostgresQuery {
-  // postgres.js itself counts rows beyond a statement that fails after its first ones: the next result then begins with as
-  // many holes
+  // postgres.js goes on counting after a statement that fails behind its first rows: the next result begins with as many
+  // holes. https://github.com/porsager/postgres/issues/1181
   query.forEachFn = keep
   return (values ? query.values() : query).execute()
 }
