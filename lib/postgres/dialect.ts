@@ -9,7 +9,7 @@ import { AppendTogether, type Events } from './append-together.js'
 import { separatorFor, textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState, translate } from './errors.js'
-import { era, type EventSequence, inspect, literal, type Settled, settledUpTo } from './order.js'
+import { era, type EventSequence, inspect, keepsUtf8, literal, type Settled, settledUpTo } from './order.js'
 import { checkedName, checkedSchema, createTableStatements, qualified, quoted } from './tables.js'
 
 /** What PostgreSQL says differently, and what one datastore has found out of its tables. */
@@ -314,7 +314,7 @@ const longStream = 200
 
 /** Bytes as text, in SQL; NULL where they would be brought into another encoding, and maybe not all the way back. */
 function asText(bytes: string): string {
-  return `CASE (SELECT getdatabaseencoding()) WHEN 'UTF8' THEN convert_from(${bytes}, 'UTF8') END`
+  return `CASE WHEN (SELECT ${keepsUtf8}) THEN convert_from(${bytes}, 'UTF8') END`
 }
 
 /** What `read` gives; undefined where it may meet what is no text: an error there, which would spoil a transaction. */

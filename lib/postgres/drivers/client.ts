@@ -25,6 +25,8 @@ export interface PostgresQuery extends Promise<PostgresResult> {
   /** The text and its parameters, read when it is sent. */
   strings: readonly string[]
   args: readonly unknown[]
+  /** What is done with each row; absent: it is kept in the result. As `forEach(fn)` sets it. */
+  forEachFn?: (row: unknown, result: unknown[]) => void
 }
 
 /** What a client and a transaction of it have in common. */

@@ -151,5 +151,12 @@ export class Line {
 
 /** The query, sent now, with rows as asked. */
 export function startedAs(query: PostgresQuery, { values }: How): PostgresQuery {
+  // postgres.js goes on counting after a statement that fails behind its first rows: the next result begins with as many
+  // holes. https://github.com/porsager/postgres/issues/1181
+  query.forEachFn = keep
   return (values ? query.values() : query).execute()
+}
+
+function keep(row: unknown, result: unknown[]): void {
+  result.push(row)
 }
