@@ -85,8 +85,11 @@ export class AppendTogether {
    */
   async insert(connection: PostgresConnection, inserts: readonly Events[]): Promise<(number[] | undefined)[]> {
     const events = inserts.flat()
+    // an id may come back as another text from a database that keeps text in another encoding
     const areSingle =
-      events.length === inserts.length && new Set(events.map(({ originatorId }) => originatorId)).size === events.length
+      this.#isUtf8 &&
+      events.length === inserts.length &&
+      new Set(events.map(({ originatorId }) => originatorId)).size === events.length
     const parameters = eventsAsArrays(events, this.#isUtf8)
     if (this.#careful === 0) {
       try {

@@ -1,10 +1,12 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { expect } from 'chai'
 import type { Sql } from 'postgres'
 import { EventSourcingError, InterfaceError, OperationalError, ProgrammingError } from '../../lib/errors.js'
 import { IntegrityError, RecordConflictError } from '../../lib/errors.js'
 import type { StoredEvent } from '../../lib/persistence/stored-event.js'
 import { compare, nothing, type Placed } from '../support/order-findings.js'
+import { Remembered } from '../support/garbage.js'
 import { faultsOf, type Outcome, startBehindFirst, startTogether } from '../support/outcomes.js'
 import { describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { type Exchange, Wiretap } from '../support/postgres-wiretap.js'
@@ -71,6 +73,65 @@ for (const poolOwner of poolOwners) {
         expect(exchanges.length).to.be.below(10)
       })
 
+      it('after a conflict for a while by statements that expect one, which cost more, and then by others again', async () => {
+        const school = await place.school({ url: tap.url, max: 1 })
+        await school.recorder.insertEvents(events('taken', 1))
+        const expecting = async (name: string, conflicts: boolean) => {
+          const exchanges = await tap.during(() =>
+            Promise.allSettled([
+              ...Array.from({ length: 8 }, (_, i) => school.recorder.insertEvents(events(`${name} ${i}`, 1))),
+              ...(conflicts ? [school.recorder.insertEvents(events('taken', 1))] : []),
+            ]),
+          )
+          const shared = exchanges.flatMap(({ statements }) => statements).filter((text) => text.includes('unnest'))
+          return new Set(shared.filter((text) => text.includes('INSERT')).map((text) => text.includes('DO NOTHING')))
+        }
+        expect([...(await expecting('before', false))]).to.deep.equal([false])
+        expect([...(await expecting('conflict', true))]).to.deep.equal([false, true])
+        expect([...(await expecting('another', true))]).to.deep.equal([true])
+        for (let round = 0; round < 20; round += 1) await expecting(`round ${round}`, false)
+        expect([...(await expecting('after', false))]).to.deep.equal([false])
+      })
+
+      it('together beside one that waits for an open transaction, which others with its version don’t join', async () => {
+        const { recorder } = await place.school({ url: tap.url, max: 2 })
+        const transaction = await heldByHand(1)
+        const waiting = [watched(recorder.insertEvents([event('held', 1)]))]
+        await place.waits()
+        for (const round of ['first', 'second', 'third']) {
+          const exchanges = await tap.during(() => {
+            const saving = neighbours(round).map((each, i) => {
+              if (i % 10 === 5)
+                waiting.push(watched(recorder.insertEvents([event('held', 1), event(`${round} ${i}`, 1)])))
+              return recorder.insertEvents(each)
+            })
+            return within('the neighbours', Promise.all(saving))
+          })
+          // one that met the lock would be repeated thirty times; the first may have been sent before it was known
+          if (round !== 'first') expect(exchanges.length, `statements, ${round} round`).to.be.below(20)
+        }
+        expect(waiting.some(({ isSettled }) => isSettled)).to.equal(false)
+        await transaction.rollback()
+        await within('those that wait', Promise.allSettled(waiting.map(({ promise }) => promise)))
+        expect(await recorder.selectEvents('held')).to.have.length(1)
+      })
+
+      it('together again once the transaction is over that they have waited for', async () => {
+        const { recorder } = await place.school({ url: tap.url, max: 2 })
+        const transaction = await heldByHand(30)
+        const saveAll = () => Array.from({ length: 30 }, (_, i) => recorder.insertEvents([event('held', i + 1)]))
+        const waiting = Promise.all(saveAll())
+        await place.waits()
+        await pause(200) // until all of them are known to wait
+        await transaction.rollback()
+        await within('those that wait', waiting)
+        const exchanges = await tap.during(() =>
+          Promise.all(saveAll().map((each) => rejection(each, RecordConflictError))),
+        )
+        // by itself each is an INSERT and two looks
+        expect(exchanges.length).to.be.below(20)
+      })
+
       it('in one statement each, at once, where one comes after the other', async () => {
         const exchanges = await exchangesOf(async ({ recorder }, name) => {
           for (let i = 0; i < 5; i += 1) await recorder.insertEvents(events(`${name} ${i}`, 1 + (i % 2) * 2))
@@ -88,6 +149,26 @@ for (const poolOwner of poolOwners) {
     it('refuse an option that is neither yes nor no', async () => {
       const wrong = { shareStatements: 'no' as unknown as boolean }
       await rejection(place.school(wrong), ProgrammingError, 'shareStatements')
+    })
+
+    it('keep nothing of the requests that the first of them were part of, while others follow', async () => {
+      const { recorder } = await place.school()
+      const requests = new AsyncLocalStorage<object>()
+      const remembered = new Remembered()
+      let isOver = false
+      // more than one statement takes, so that some always wait
+      const saving = Array.from({ length: 600 }, async (_, who) => {
+        for (let i = 0; !isOver; i += 1) {
+          const request = {}
+          if (who < 10 && i === 0) remembered.add(request)
+          await requests.run(request, () => recorder.insertEvents([event(`dog ${who}`, i + 1)]))
+        }
+      })
+      await pause(500)
+      const kept = await remembered.kept(0)
+      isOver = true
+      await Promise.all(saving)
+      expect(kept).to.equal(0)
     })
 
     it('keep their order: of one version the first is stored', async () => {
@@ -535,38 +616,46 @@ for (const poolOwner of poolOwners) {
       expect(added).to.have.length(32)
     })
 
-    it('are stored whole or not at all where a rival takes a version at that very moment', async () => {
-      const { recorder } = await place.school()
-      await asleep(rival)
-      const beaten = [[event('own', 1), event('rival', 1), event('own', 2)], [event('rival', 2)]]
-      const last = [event('rival', 4), event('own', 3)]
-      const inserts = [events('first', 1), [nap('nap')], ...beaten, ...neighbours(), ...neighbours(', too'), last]
-      const saving = startTogether(recorder, inserts)
-      await place.waits('PgSleep')
-      // the statement has looked, and has not yet come to them
-      await rival.unsafe(
-        `INSERT INTO school_events (originator_id, originator_version, topic, state)
+    for (const expected of ['expected', 'not expected']) {
+      it(`are stored whole or not at all where a rival takes a version at that very moment, a conflict being ${expected}`, async () => {
+        const { recorder } = await place.school()
+        // after a conflict others are expected for a while
+        const taken = [event('taken', 1)]
+        await recorder.insertEvents(taken)
+        if (expected === 'expected')
+          await startTogether(recorder, [[event('first of all', 1)], [event('with it', 1)], taken])
+        const before = (await place.stored()).length
+        await asleep(rival)
+        const beaten = [[event('own', 1), event('rival', 1), event('own', 2)], [event('rival', 2)]]
+        const last = [event('rival', 4), event('own', 3)]
+        const inserts = [events('first', 1), [nap('nap')], ...beaten, ...neighbours(), ...neighbours(', too'), last]
+        const saving = startTogether(recorder, inserts)
+        await place.waits('PgSleep')
+        // the statement has looked, and has not yet come to them
+        await rival.unsafe(
+          `INSERT INTO school_events (originator_id, originator_version, topic, state)
          SELECT 'rival', n, 'Dog.Held', '' FROM generate_series(1, 4) AS n`,
-      )
-      await awake(rival)
-      const outcomes = await within('the saves', saving)
-      for (const [i, outcome] of outcomes.entries()) {
-        const isBeaten = [...beaten, last].includes(inserts[i]!)
-        expect(outcome.status, `insert ${i}`).to.equal(isBeaten ? 'rejected' : 'fulfilled')
-        if (outcome.status === 'fulfilled') continue
-        expect(outcome.reason)
-          .to.be.instanceOf(RecordConflictError)
-          .and.include({ originatorId: 'rival', currentVersion: 4 })
-      }
-      const expected = inserts
-        .filter((each) => ![...beaten, last].includes(each))
-        .flat()
-        .map(storedKey)
-      const stored = (await place.stored()).filter((key) => !key.startsWith('rival'))
-      expect(stored.sort()).to.deep.equal(expected.sort())
-      const ids = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
-      for (const own of ids) expect(own).to.deep.equal(own.map((_, i) => own[0]! + i))
-    })
+        )
+        await awake(rival)
+        const outcomes = await within('the saves', saving)
+        for (const [i, outcome] of outcomes.entries()) {
+          const isBeaten = [...beaten, last].includes(inserts[i]!)
+          expect(outcome.status, `insert ${i}`).to.equal(isBeaten ? 'rejected' : 'fulfilled')
+          if (outcome.status === 'fulfilled') continue
+          expect(outcome.reason)
+            .to.be.instanceOf(RecordConflictError)
+            .and.include({ originatorId: 'rival', currentVersion: 4 })
+        }
+        const kept = inserts
+          .filter((each) => ![...beaten, last].includes(each))
+          .flat()
+          .map(storedKey)
+        const stored = (await place.stored()).slice(before).filter((key) => !key.startsWith('rival'))
+        expect(stored.sort()).to.deep.equal(kept.sort())
+        const ids = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+        for (const own of ids) expect(own).to.deep.equal(own.map((_, i) => own[0]! + i))
+      })
+    }
 
     for (const [size, count] of [
       ['one event each', 1],

@@ -149,6 +149,48 @@ export function sharedSavesSuite(define: DefineCase): void {
       }
     })
 
+    define(
+      'give back every byte of ids, topics and states, whatever is odd and in which of them',
+      async ({ factory }) => {
+        const recorder = await factory().applicationRecorder()
+        const odd = { text: 'a\x1eb\x1e', others: ['\x1e', '\x1f', '\ufeff', '\u2028', '\uffff'] }
+        const states = [
+          ...[odd.text, ...odd.others, 'é\u{1f415}', '', ' '].map(bytes),
+          // neither is text for each database: no UTF-8, though without NUL; NUL, though UTF-8; half a pair; too long a form
+          ...[[255], [0], [65, 0, 66], [0xed, 0xa0, 0x80], [0xc0, 0xaf], [0xf4, 0x90, 0x80, 0x80]].map((state) =>
+            Uint8Array.from(state),
+          ),
+        ]
+        const rounds: ((of: string, version: number) => StoredEvent)[] = [
+          ...[odd.text, ...odd.others].flatMap((text) => [
+            (of: string, version: number) => storedEvent(`${text} ${of}`, version),
+            (of: string, version: number) => storedEvent(`topic ${of} ${text}`, version, { topic: text }),
+          ]),
+          ...states.map(
+            (state, i) => (of: string, version: number) => storedEvent(`state ${i} ${of}`, version, { state }),
+          ),
+        ]
+        let before: Notification[] = []
+        for (const oddOne of rounds) {
+          const inserts = [
+            ...[1, 2, 3].map((i) => [storedEvent(`beside ${before.length} ${i}`, 1)]),
+            [oddOne('single', 1)],
+            [oddOne('several', 1), storedEvent(`with ${before.length}`, 1), oddOne('several', 2)],
+            [storedEvent(`beside ${before.length}`, 1)],
+          ]
+          // one that is sent alone, one that shares
+          const alone = [[oddOne('alone', 1)], [oddOne('alone', 2), oddOne('alone', 3)]]
+          const outcomes = await startTogether(recorder, inserts)
+          for (const insert of alone) outcomes.push(...(await startTogether(recorder, [insert])))
+          const all = await recorder.selectNotifications({ limit: 1000 })
+          const added = all.slice(before.length)
+          expect(faultsOf({ inserts: [...inserts, ...alone], outcomes, before, added })).to.deep.equal([])
+          expect(outcomes.every(({ status }) => status === 'fulfilled')).to.equal(true)
+          before = all
+        }
+      },
+    )
+
     define('are refused alone for input that can’t be, as ever', async ({ factory }) => {
       const recorder = await factory().applicationRecorder()
       const bad: [unknown, new (...args: never[]) => Error][] = [

@@ -71,11 +71,14 @@ export class Gathering<T> {
 
   /** Sends all that wait for a statement without an answer: it may be waiting for a connection, a lock, or for ever. */
   #watch(): void {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      if (!this.#underWay || this.#size === 0) return
-      if (performance.now() - this.#underWay.since < this.#patienceMs) this.#watch()
-      else while (this.#size > 0) this.#sendNext()
-    }, this.#patienceMs).unref()
+    // one goes over into the next: not in the context of who happened to be first
+    this.#timer ??= outsideOfEverything(() => setTimeout(this.#sendOverdue, this.#patienceMs).unref())
+  }
+
+  readonly #sendOverdue = (): void => {
+    this.#timer = undefined
+    if (!this.#underWay || this.#size === 0) return
+    if (performance.now() - this.#underWay.since < this.#patienceMs) this.#watch()
+    else while (this.#size > 0) this.#sendNext()
   }
 }
