@@ -100,6 +100,9 @@ describePostgres('A statement on PostgreSQL', () => {
           expect(await recorder.insertEvents([storedEvent(`dog ${version}`, 1)])).to.deep.equal([3 + version])
           await fail()
           expect([...(await datastore.db.execute(sql`SELECT 1 AS n`))]).to.deep.equal([{ n: 1 }])
+          await fail()
+          const several: unknown = await datastore.db.execute(sql.raw('SELECT 1 AS n; SELECT 2 AS n'))
+          expect((several as unknown[][]).flat()).to.deep.equal([{ n: 1 }, { n: 2 }])
         }
         await goesOn(async () => expect(await recorder.selectTexts?.('dog')).to.equal(undefined), 1)
         await goesOn(() => failure(Promise.resolve(datastore.db.execute(half))), 2)
