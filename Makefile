@@ -2,11 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-<<<<<<< HEAD
-.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick bench-emmett format clean
-=======
-.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick bench-growth format clean
->>>>>>> wip-growth
+.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick bench-growth bench-emmett format clean
 
 bin := node_modules/.bin
 attw := $(bin)/attw --pack . --profile esm-only --no-definitely-typed --format ascii --no-emoji --no-color
@@ -71,7 +67,6 @@ bench: build ## Measure raw drivers and ours in one run, and write bench/RESULTS
 bench-quick: build ## The same in less than two minutes, to see a change; writes nothing down
 	@node dist/bench/run.js --quick
 
-<<<<<<< HEAD
 bench-emmett: build bench/emmett-postgresql/node_modules/.package-lock.json bench/emmett-sqlite/node_modules/.package-lock.json ## Measure Emmett's stores beside ours, and write bench/EMMETT.md (some minutes)
 	@node dist/bench/emmett.js
 
@@ -79,10 +74,9 @@ bench-emmett: build bench/emmett-postgresql/node_modules/.package-lock.json benc
 bench/emmett-%/node_modules/.package-lock.json: bench/emmett-%/package-lock.json
 	@cd bench/emmett-$* && npm ci --no-audit --no-fund
 	@touch $@
-=======
+
 bench-growth: build ## What a save costs as events grow to 2 million, and what memory reads and many saves take (5 min.)
 	@node dist/bench/growth.js
->>>>>>> wip-growth
 
 format: install ## Format every file
 	@$(bin)/prettier --write --log-level warn .

@@ -67,7 +67,8 @@ export class NotificationLog {
   /**
    * All notifications from `start` (default: the first) to the last there is when the reader gets there.
    *
-   * Pages grow while it reads on, from a section to a thousand: a reader of a few waits for a few.
+   * Pages grow while it reads on, from a section to a thousand: a reader of a few waits for a few. Not so where states are
+   * long: a page is held at once.
    */
   async *read({ start = 1 }: { start?: number | undefined } = {}): AsyncGenerator<Notification, void, undefined> {
     let limit = this.sectionSize
@@ -78,7 +79,16 @@ export class NotificationLog {
       // not where a page is not full: much may have come while its reader was busy with it
       if (!last || items.length < this.sectionSize) return
       next = last.id + 1
-      limit = Math.max(this.sectionSize, Math.min(limit * 4, 1000))
+      limit = Math.max(this.sectionSize, Math.min(limit * 4, mostOf(items)))
     }
   }
+}
+
+const pageAtMost = { notifications: 1000, bytes: 2 ** 22 }
+
+/** How many notifications like these a page may have. */
+function mostOf(items: readonly Notification[]): number {
+  let bytes = 0
+  for (const { state } of items) bytes += state.length
+  return Math.min(pageAtMost.notifications, Math.floor((pageAtMost.bytes * items.length) / bytes))
 }

@@ -3,7 +3,9 @@ import { type AnyDatastore, type Capabilities, TransactionalDatastore } from '..
 import type { FactoryOptions } from '../persistence/factory.js'
 import type { AnySession } from '../persistence/session.js'
 import { type Transaction, Transactions } from '../persistence/transaction.js'
-import type { Connection, Dialect, Driver, Insert } from './dialect.js'
+import type { SelectEventsOptions } from '../persistence/recorders.js'
+import type { StoredText } from '../persistence/stored-event.js'
+import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
@@ -109,6 +111,25 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
       if (transaction) return await transaction.take(work)
       if (!this.#isOpen || this.#isClosed) await this.ready()
       return await this.#driver.read(work)
+    } catch (error) {
+      throw this.sql.translate(error)
+    }
+  }
+
+  /** @internal One originator's events as text: as `read`, or together with others. */
+  async selectTexts(
+    table: TableName,
+    originatorId: string,
+    options: SelectEventsOptions,
+  ): Promise<StoredText[] | undefined> {
+    const work = (connection: C) => this.sql.selectTexts(connection, table, originatorId, options)
+    const { gt, lte, limit, desc } = options
+    const isWhole = gt == null && lte == null && limit == null && !desc
+    if (!isWhole || !this.#driver.readTexts || !this.#isOpen || this.#isClosed || this.transactions.current()) {
+      return this.read(work)
+    }
+    try {
+      return await this.#driver.readTexts(table, originatorId, work)
     } catch (error) {
       throw this.sql.translate(error)
     }

@@ -101,6 +101,17 @@ export interface Driver<Db, Session, C extends Connection = Connection> {
   readonly begin: Begin<Session, C>
   /** Runs one query outside any transaction. */
   read<T>(work: (connection: C) => T | Promise<T>): Promise<T>
+  /**
+   * As `read`, for one originator's whole stream, which may share the query with others that are started meanwhile. Absent
+   * where sharing has nothing to give.
+   *
+   * @param alone  Reads it by itself.
+   */
+  readTexts?(
+    table: TableName,
+    originatorId: string,
+    alone: (connection: C) => Promise<StoredText[] | undefined>,
+  ): Promise<StoredText[] | undefined>
   /** Runs one atomic write outside any transaction, in turn where there is one writer. `work` may run again if it was refused whole. */
   write<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /**

@@ -52,6 +52,10 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     if (!this.#isThere) await this.#setUp()
   }
 
+  protected setUp(): Promise<void> | undefined {
+    return this.#isThere ? undefined : this.#setUp()
+  }
+
   protected async read<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
     if (!this.#isThere) await this.#setUp()
     return this.datastore.read(work)
@@ -141,7 +145,9 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
 
   async selectTexts(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredText[] | undefined> {
     checkSelect(originatorId, options)
-    return this.read((connection) => this.datastore.sql.selectTexts(connection, this.events, originatorId, options))
+    const settingUp = this.setUp()
+    if (settingUp) await settingUp
+    return this.datastore.selectTexts(this.events, originatorId, options)
   }
 }
 

@@ -42,8 +42,7 @@ export async function selectTexts(
   originatorId: string,
   options: SelectEventsOptions,
 ): Promise<StoredText[] | undefined> {
-  const column = `originator_version || '${separator}' || topic || '${separator}' || ${asText}`
-  const { text, parameters } = streamQuery(dialect, table, column, originatorId, options)
+  const { text, parameters } = streamQuery(dialect, table, eventAsText(asText), originatorId, options)
   const storedTexts: StoredText[] = []
   for (const line of await connection.column(text, parameters)) {
     const stored = typeof line === 'string' ? storedText(originatorId, line) : undefined
@@ -53,10 +52,16 @@ export async function selectTexts(
   return storedTexts
 }
 
+/** An event as one text, in SQL: version, topic and state. */
+export function eventAsText(asText: string): string {
+  return `originator_version || '${separator}' || topic || '${separator}' || ${asText}`
+}
+
 /** Stands between texts that come as one; in JSON it never stands as it is. */
 export const separator = '\x1e'
 
-function storedText(originatorId: string, line: string): StoredText | undefined {
+/** The event of `eventAsText`; undefined where it can't be told what is what. */
+export function storedText(originatorId: string, line: string): StoredText | undefined {
   const topicAt = line.indexOf(separator) + 1
   const stateAt = line.indexOf(separator, topicAt) + 1
   if (line.includes(separator, stateAt)) return undefined

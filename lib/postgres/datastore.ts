@@ -11,6 +11,7 @@ import { GivenSource } from './drivers/given.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
 import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
+import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
 
@@ -185,14 +186,19 @@ function sharingFor(
   connections: number,
 ) {
   if (!shareStatements) return undefined
-  return (outside: SharingOptions['outside']) =>
-    new SharedStatements({
+  return (outside: SharingOptions['outside']) => ({
+    inserts: new SharedStatements({
       outside,
       together: (connection, table, inserts) => dialect.appendTogether(connection, table, inserts),
       conflicts: (connection, table, inserts) => dialect.conflicts(connection, table, inserts),
       timeoutMs: poolTimeoutMs,
       connections,
-    })
+    }),
+    reads: new SharedReads({
+      outside,
+      together: (connection, table, ids) => dialect.selectTextsTogether(connection, table, ids),
+    }),
+  })
 }
 
 function checkOptions(options: object, known: readonly string[]): void {

@@ -6,10 +6,10 @@ import type { SelectEventsOptions, SelectNotificationsOptions } from '../persist
 import type { Notification, StoredEvent, StoredText } from '../persistence/stored-event.js'
 import { Append } from './append.js'
 import { AppendTogether, type Events } from './append-together.js'
-import { textArray } from './arrays.js'
+import { separatorFor, textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState, translate } from './errors.js'
-import { era, type EventSequence, inspect, literal, type Settled, settledUpTo, textIsUtf8 } from './order.js'
+import { era, type EventSequence, inspect, keepsUtf8, literal, type Settled, settledUpTo } from './order.js'
 import { checkedName, checkedSchema, createTableStatements, qualified, quoted } from './tables.js'
 
 /** What PostgreSQL says differently, and what one datastore has found out of its tables. */
@@ -137,6 +137,38 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     return unlessNoText(connection, () =>
       statements.selectTexts(connection, this, table, asText('state'), originatorId, options),
     )
+  }
+
+  /**
+   * Reads the streams of several originators by one query, outside of a transaction.
+   *
+   * @returns For each its events by version; `undefined` for one that has to be read by itself, being long, for example.
+   */
+  async selectTextsTogether(
+    connection: PostgresConnection,
+    table: TableName,
+    originatorIds: readonly string[],
+  ): Promise<(StoredText[] | undefined)[]> {
+    const separator = separatorFor(originatorIds)
+    const lines = await connection.column(
+      `SELECT e.place || '${statements.separator}' || s.event FROM unnest(string_to_array($1::text, $2::text)) ` +
+        `WITH ORDINALITY AS e (id, place) CROSS JOIN LATERAL (SELECT ${statements.eventAsText(asText('state'))} AS event ` +
+        `FROM ${qualified(table)} WHERE originator_id = e.id ORDER BY originator_version LIMIT ${longStream}) AS s`,
+      [originatorIds.join(separator), separator],
+    )
+    const streams: (StoredText[] | undefined)[] = originatorIds.map(() => [])
+    for (const line of lines as (string | null)[]) {
+      // nobody knows whose it is
+      if (line === null) return originatorIds.map(() => undefined)
+      const place = line.indexOf(statements.separator)
+      const index = Number(line.slice(0, place)) - 1
+      const stream = streams[index]
+      const event = statements.storedText(originatorIds[index] as string, line.slice(place + 1))
+      const isNext = event && event.originatorVersion > (stream?.at(-1)?.originatorVersion ?? -1)
+      if (isNext) stream?.push(event)
+      if (!isNext || stream?.length === longStream) streams[index] = undefined
+    }
+    return streams
   }
 
   async selectNotifications(
@@ -277,9 +309,12 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   }
 }
 
+/** Streams of so many events are read by themselves: nobody else should wait for them. */
+const longStream = 200
+
 /** Bytes as text, in SQL; NULL where they would be brought into another encoding, and maybe not all the way back. */
 function asText(bytes: string): string {
-  return `CASE WHEN (SELECT ${textIsUtf8}) THEN convert_from(${bytes}, 'UTF8') END`
+  return `CASE WHEN (SELECT ${keepsUtf8}) THEN convert_from(${bytes}, 'UTF8') END`
 }
 
 /** What `read` gives; undefined where it may meet what is no text: an error there, which would spoil a transaction. */

@@ -20,9 +20,12 @@ export interface EventSequence {
   readonly name: string
   /** The table's number on the server: another one of the same name has another sequence. */
   readonly table: number
-  /** Whether the database keeps text in UTF-8, and gets it so. */
+  /** `keepsUtf8`. */
   readonly isUtf8: boolean
 }
+
+/** Whether text in UTF-8 goes between us and a table as it is, in SQL: neither the database nor the client has it otherwise. */
+export const keepsUtf8 = "getdatabaseencoding() = 'UTF8' AND pg_client_encoding() = 'UTF8'"
 
 // keys of locks have 32 bits, so that positions are compared modulo 2^31, near to the sequence's value
 const keys = 2 ** 31
@@ -162,7 +165,7 @@ export async function inspect(
     `SELECT c.oid::int8, s.name, q.seqcache, q.seqincrement, q.seqcycle, EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid ` +
       `AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = $2 ` +
       `AND i.indnatts = $2 AND (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) ` +
-      `AND a.attname::text = ANY ($3::text[])) = $2), ${textIsUtf8} ` +
+      `AND a.attname::text = ANY ($3::text[])) = $2), ${keepsUtf8} ` +
       `FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace CROSS JOIN LATERAL (SELECT ${sequenceName} AS name) AS s ` +
       `LEFT JOIN pg_sequence AS q ON q.seqrelid = s.name::regclass WHERE c.oid = to_regclass($1)`,
     table.kind === 'tracking'
@@ -198,9 +201,6 @@ export async function inspect(
   }
   return { name, table: oid, isUtf8 }
 }
-
-/** Whether text comes into the database and back as the same bytes: no encoding of its own, nor of the connection. In SQL. */
-export const textIsUtf8 = "(getdatabaseencoding() = 'UTF8' AND current_setting('client_encoding') = 'UTF8')"
 
 /** Text in SQL. */
 export function literal(text: string): string {

@@ -6,8 +6,8 @@ import { EventSourcingError, InterfaceError, OperationalError, ProgrammingError 
 import { IntegrityError, RecordConflictError } from '../../lib/errors.js'
 import type { StoredEvent } from '../../lib/persistence/stored-event.js'
 import { compare, nothing, type Placed } from '../support/order-findings.js'
-import { faultsOf, type Outcome, startTogether } from '../support/outcomes.js'
 import { Remembered } from '../support/garbage.js'
+import { faultsOf, type Outcome, startBehindFirst, startTogether } from '../support/outcomes.js'
 import { describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { type Exchange, Wiretap } from '../support/postgres-wiretap.js'
 import { failure, rejection } from '../support/rejection.js'
@@ -496,7 +496,7 @@ for (const poolOwner of poolOwners) {
       it('are refused, can be repeated, and nothing of them is stored', async () => {
         const school = await place.school()
         const inserts = [...neighbours(), slept, ...neighbours(', too')]
-        const saving = startTogether(school.recorder, inserts)
+        const saving = startBehindFirst(school.recorder, inserts)
         await place.waits('PgSleep')
         expect(await place.end('PgSleep')).to.equal(1)
         const outcomes = await within('the saves', saving)
@@ -515,7 +515,7 @@ for (const poolOwner of poolOwners) {
       it('(that of the one before) are stored all the same', async () => {
         const school = await place.school()
         const inserts = [slept, ...neighbours()]
-        const saving = startTogether(school.recorder, inserts)
+        const saving = startBehindFirst(school.recorder, inserts)
         await place.waits('PgSleep')
         expect(await place.end('PgSleep')).to.equal(1)
         const outcomes = await within('the saves', saving)
@@ -527,11 +527,12 @@ for (const poolOwner of poolOwners) {
         await using proxy = await PostgresProxy.before(postgresUrl())
         const school = await place.school({ url: proxy.url, max: 1 })
         const inserts = neighbours()
-        const saving = inserts.map((each) => school.recorder.insertEvents(each))
-        const settled = Promise.allSettled(saving)
-        await saving[0]
-        await Promise.all([proxy.loseNextReply(), settled])
-        const outcomes = await settled
+        const leading = school.recorder.insertEvents(inserts[0]!)
+        await nextTurn()
+        const others = startTogether(school.recorder, inserts.slice(1))
+        await leading
+        await Promise.all([proxy.loseNextReply(), others])
+        const outcomes = [...(await Promise.allSettled([leading])), ...(await others)]
         for (const outcome of outcomes) {
           if (outcome.status === 'rejected') expect(outcome.reason).to.be.instanceOf(OperationalError)
         }
@@ -664,7 +665,9 @@ for (const poolOwner of poolOwners) {
         const [{ recorder }, other] = await Promise.all([place.school(), place.school()])
         await asleep(rival)
         const others = Array.from({ length: 10 }, (_, i) => events(`dog ${i}`, count))
-        const saving = [events('first', 1), [nap('nap')], ...others].map((each) => recorder.insertEvents(each))
+        const leading = recorder.insertEvents(events('first', 1))
+        await nextTurn()
+        const saving = [leading, ...[[nap('nap')], ...others].map((each) => recorder.insertEvents(each))]
         const states = saving.map(watched)
         await place.waits('PgSleep')
         const [id] = await other.recorder.insertEvents([event('later', 1)])

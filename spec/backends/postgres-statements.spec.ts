@@ -86,6 +86,34 @@ describePostgres('A statement on PostgreSQL', () => {
         })
       }
 
+      it('that fails after its first rows leaves the next one’s rows as they are', async () => {
+        await using opened = await way.open({ schema, searchPath: place.searchPath, max: 1 })
+        const { datastore } = opened
+        const recorder = await new DrizzleFactory({ datastore, name: 'kennel' }).applicationRecorder()
+        const noText = storedEvent('dog', 3, { state: Buffer.of(0xff) })
+        await recorder.insertEvents([...storedEvents('dog', 1, 2), noText])
+        const half = sql`SELECT 1 / (3 - n) AS n FROM generate_series(1, 3) AS n`
+        const goesOn = async (fail: () => Promise<unknown>, version: number) => {
+          await fail()
+          expect(await recorder.selectEvents('dog', { gt: 1 })).to.have.length(2)
+          await fail()
+          expect(await recorder.insertEvents([storedEvent(`dog ${version}`, 1)])).to.deep.equal([3 + version])
+          await fail()
+          expect([...(await datastore.db.execute(sql`SELECT 1 AS n`))]).to.deep.equal([{ n: 1 }])
+          await fail()
+          const several: unknown = await datastore.db.execute(sql.raw('SELECT 1 AS n; SELECT 2 AS n'))
+          expect((several as unknown[][]).flat()).to.deep.equal([{ n: 1 }, { n: 2 }])
+        }
+        await goesOn(async () => expect(await recorder.selectTexts?.('dog')).to.equal(undefined), 1)
+        await goesOn(() => failure(Promise.resolve(datastore.db.execute(half))), 2)
+        await datastore.transaction(async (session) => {
+          await failure(session.transaction((inner) => inner.execute(half)))
+          expect([...(await session.execute(sql`SELECT 1 AS n`))]).to.deep.equal([{ n: 1 }])
+          await failure(datastore.transaction((inner) => inner.execute(half)))
+          expect(await recorder.insertEvents([storedEvent('dog', 4)])).to.deep.equal([6])
+        })
+      })
+
       it('may be very long', async () => {
         await using opened = await way.open({ schema, searchPath: place.searchPath, max: 1 })
         const million = 1_000_000
@@ -184,6 +212,7 @@ describePostgres('State in PostgreSQL is the same bytes', () => {
   const clients: Record<string, postgresJs.Options<Record<string, postgresJs.PostgresType>>> = {
     'reads and writes bytes in base64': { types: { bytea: asBase64 as postgresJs.PostgresType } },
     'is told that bytes are shown in the old way': { connection: { bytea_output: 'escape' } },
+    'speaks LATIN1': { connection: { client_encoding: 'LATIN1' } },
   }
   for (const [what, options] of Object.entries(clients)) {
     it(`through a user's client that ${what}`, async () => {

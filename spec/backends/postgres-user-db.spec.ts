@@ -73,6 +73,14 @@ describePostgres("A user's own Drizzle database given to postgres()", () => {
     expect(await client`SELECT name FROM owners`).to.deep.include({ name: 'Ann' })
   })
 
+  it('gives its user their rows, whatever states were read before on that connection', async () => {
+    const client = clientWith({ max: 1 })
+    const recorder = await new DrizzleFactory({ datastore: postgres(drizzle(client)) }).applicationRecorder()
+    await recorder.insertEvents([...storedEvents('dog', 1, 2), storedEvent('dog', 3, { state: Buffer.of(0xff) })])
+    expect(await recorder.selectTexts?.('dog')).to.equal(undefined)
+    expect([...(await client`SELECT 1 AS n`)]).to.deep.equal([{ n: 1 }])
+  })
+
   it('keeps its schema, casing, logger and types', async () => {
     const pets = pgTable('pets', { petName: text().primaryKey(), chipNumber: bigint({ mode: 'bigint' }) })
     const logged: string[] = []

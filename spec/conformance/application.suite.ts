@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'chai'
+import { NotificationLog } from '../../lib/application/notification-log.js'
 import type { Saved } from '../../lib/application/application.js'
 import { withMetadata } from '../../lib/domain/metadata.js'
 import {
@@ -652,6 +653,28 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
         if (id === 900) await school.recorder.insertEvents(storedEvents('late', 1, 20))
       }
       expect(ids).to.deep.equal(range(2, 1220))
+    })
+
+    define('reads a long log in pages that grow, but not to more than is good to hold at once', async (opened) => {
+      const { recorder } = schoolOn(opened)
+      await recorder.insertEvents(storedEvents('short', 1, 1300))
+      const state = Buffer.alloc(200_000, 'x')
+      for (let n = 1; n <= 60; n += 1) await recorder.insertEvents([storedEvent('long', n, { state })])
+      const limits: number[] = []
+      const log = new NotificationLog(
+        {
+          selectNotifications(options) {
+            limits.push(options.limit)
+            return recorder.selectNotifications(options)
+          },
+        },
+        10,
+      )
+      expect((await collect(log.read())).map(({ id }) => id)).to.deep.equal(range(1, 1360))
+      expect(limits.slice(0, 5)).to.deep.equal([10, 40, 160, 640, 1000])
+      limits.length = 0
+      expect((await collect(log.read({ start: 1301 }))).map(({ id }) => id)).to.deep.equal(range(1301, 1360))
+      expect(limits).to.deep.equal([10, 20, 20, 20, 20])
     })
 
     define('reads on across ids that are missing', async (opened) => {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { RecordConflictError } from '../../lib/errors.js'
 import type { ApplicationRecorder } from '../../lib/persistence/recorders.js'
 import type { Notification, StoredEvent } from '../../lib/persistence/stored-event.js'
@@ -23,6 +24,16 @@ export function startTogether(
   inserts: readonly (readonly StoredEvent[])[],
 ): Promise<Outcome[]> {
   return Promise.allSettled(inserts.map((events) => recorder.insertEvents(events)))
+}
+
+/** As `startTogether`, but the others only once the first is under way. */
+export async function startBehindFirst(
+  recorder: Pick<ApplicationRecorder, 'insertEvents'>,
+  [first, ...others]: readonly (readonly StoredEvent[])[],
+): Promise<Outcome[]> {
+  const leading = startTogether(recorder, first ? [first] : [])
+  await nextTurn()
+  return (await Promise.all([leading, startTogether(recorder, others)])).flat()
 }
 
 /** Version and originator, as one text. */

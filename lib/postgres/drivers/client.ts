@@ -10,8 +10,8 @@ import { InterfaceError } from '../../errors.js'
 export interface PostgresResult extends Array<unknown> {
   /** How many rows it returned or changed; null where that means nothing. */
   readonly count: number | null
-  /** The first words of the server's answer: `INSERT`, `COMMIT`. */
-  readonly command: string
+  /** The first words of the server's answer: `INSERT`, `COMMIT`. Absent from the results of several statements. */
+  readonly command?: string
   readonly columns?: readonly { readonly type: number }[]
 }
 
@@ -25,6 +25,8 @@ export interface PostgresQuery extends Promise<PostgresResult> {
   /** The text and its parameters, read when it is sent. */
   strings: readonly string[]
   args: readonly unknown[]
+  /** What is done with each row, as `forEach(fn)` sets it. Default: it is put into the result, at the place that is counted. */
+  forEachFn?: (row: unknown, result: unknown[]) => void
 }
 
 /** What a client and a transaction of it have in common. */

@@ -3,6 +3,7 @@ import { type Channel, unprepared } from './line.js'
 
 const int8 = 20
 const ours = { prepare: true, values: true }
+const oursOfText = { ...ours, mayFailLate: true }
 const changing = { prepare: true, values: false }
 
 /** What the recorders' statements run on: a connection of ours, a user's client, or a transaction of either. */
@@ -33,7 +34,7 @@ export class PostgresConnection implements Connection {
   }
 
   async column(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    const rows = (await this.#channel.send(sql, parameters, ours)) as unknown[][]
+    const rows = (await this.#channel.send(sql, parameters, oursOfText)) as unknown[][]
     return rows.map(([value]) => value)
   }
 

@@ -5,7 +5,7 @@ import { isConnectionLost, sqlState } from '../errors.js'
 import { addArrayTypes, arrayTypes } from './array-types.js'
 import type { PostgresClient, PostgresPackage, PostgresResult } from './client.js'
 import { Closings, GivenTransaction, Undone } from './given-transaction.js'
-import { type How, startedAs, unprepared } from './line.js'
+import { closeHoles, type How, startedAs, unprepared } from './line.js'
 import { Link } from './link.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
 
@@ -156,6 +156,8 @@ export class GivenSource implements Source {
   ): Promise<PostgresResult> {
     if (this.#closings.underWay) await this.#closings.underWay
     const query = this.#client.unsafe(text, parameters, how)
+    // postgres.js then doesn't count; takes a twentieth longer (CPU of 1,000 rows)
+    if (how.mayFailLate) query.forEachFn = (row, result) => result.push(row)
     return new Promise<PostgresResult>((resolve, reject) => {
       const timer = startTimer(() => {
         if (query.state !== null) return // it runs: how long that takes is not ours to say
@@ -167,6 +169,7 @@ export class GivenSource implements Source {
       startedAs(query, how).then(
         (result) => {
           clearTimeout(timer)
+          closeHoles(result)
           resolve(result)
         },
         (error: unknown) => {

@@ -10,6 +10,8 @@ export interface How {
   readonly prepare: boolean
   /** Rows as arrays instead of objects. */
   readonly values: boolean
+  /** Whether it is one of ours that may fail behind its first rows: the next one on a user's client, of theirs, is not to feel it. */
+  readonly mayFailLate?: boolean
 }
 
 /** For what is sent once. */
@@ -74,6 +76,7 @@ export class Line {
       () => startedAs(sql.unsafe(text, parameters, how), how),
       (result) => {
         this.#requireRows(result)
+        closeHoles(result)
       },
     )
   }
@@ -152,4 +155,20 @@ export class Line {
 /** The query, sent now, with rows as asked. */
 export function startedAs(query: PostgresQuery, { values }: How): PostgresQuery {
   return (values ? query.values() : query).execute()
+}
+
+/**
+ * Takes out the holes that a result begins with: postgres.js goes on counting rows after a statement that fails behind its
+ * first ones.
+ *
+ * @see https://github.com/porsager/postgres/issues/1181
+ */
+export function closeHoles(result: PostgresResult): void {
+  // of several statements the first
+  const rows = result.command === undefined ? result[0] : result
+  if (!Array.isArray(rows) || rows.length === 0 || 0 in rows) return
+  rows.splice(
+    0,
+    rows.findIndex((_, index) => index in rows),
+  )
 }

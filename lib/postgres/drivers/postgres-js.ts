@@ -1,9 +1,11 @@
-import type { DatastoreOfDriver, Driver, Insert } from '../../drizzle/dialect.js'
+import type { DatastoreOfDriver, Driver, Insert, TableName } from '../../drizzle/dialect.js'
 import { InterfaceError } from '../../errors.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
+import type { StoredText } from '../../persistence/stored-event.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
 import { translate } from '../errors.js'
+import type { SharedReads } from './shared-reads.js'
 import type { SharedStatements, SharingOptions } from './shared-statements.js'
 import { PostgresConnection } from './connection.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
@@ -14,8 +16,14 @@ export interface DriverOptions<Schema extends Record<string, unknown>> {
   readonly handles: DrizzleHandles<Schema>
   /** The user's own database, where they gave one. */
   readonly db?: object | undefined
-  /** Makes what inserts share statements by, where they do. */
-  readonly sharing?: ((outside: SharingOptions['outside']) => SharedStatements) | undefined
+  /** Makes what inserts and reads share statements by, where they do. */
+  readonly sharing?: ((outside: SharingOptions['outside']) => Sharing) | undefined
+}
+
+/** By what inserts and reads share statements. */
+export interface Sharing {
+  readonly inserts: SharedStatements
+  readonly reads: SharedReads
 }
 
 /** postgres.js: statements outside transactions each on a connection that is free, a transaction on one of its own. */
@@ -29,7 +37,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   readonly #handles: DrizzleHandles<Schema>
   /** What the recorders' statements run on outside of transactions. */
   readonly #connections = new WeakMap<OutsideChannel, PostgresConnection>()
-  readonly #sharedStatements: SharedStatements | undefined
+  readonly #sharing: Sharing | undefined
   #datastore: () => DatastoreOfDriver = () => {
     throw new InterfaceError('The driver has no datastore yet')
   }
@@ -37,7 +45,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   constructor({ source, handles, db, sharing }: DriverOptions<Schema>) {
     this.#source = source
     this.#handles = handles
-    this.#sharedStatements = sharing?.((work) => this.read(work))
+    this.#sharing = sharing?.((work) => this.read(work))
     if (db) this.db = this.#database(db)
   }
 
@@ -62,6 +70,14 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
     return this.#source.outside((channel) => work(this.#outside(channel)))
   }
 
+  readTexts(
+    table: TableName,
+    originatorId: string,
+    alone: (connection: PostgresConnection) => Promise<StoredText[] | undefined>,
+  ): Promise<StoredText[] | undefined> {
+    return this.#sharing?.reads.read(table, originatorId, alone) ?? this.read(alone)
+  }
+
   write<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {
     return this.read(work)
   }
@@ -69,7 +85,7 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   append(insert: Insert, alone: (connection: PostgresConnection) => number[] | Promise<number[]>): Promise<number[]> {
     // only events have ids to share; with tracking it takes a transaction
     const shares = insert.table.kind === 'events' && !insert.tracking
-    if (shares && this.#sharedStatements) return this.#sharedStatements.insert(insert, alone)
+    if (shares && this.#sharing) return this.#sharing.inserts.insert(insert, alone)
     return this.read(alone).catch((error: unknown) => {
       throw translate(error)
     })

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Insert, TableName } from '../../drizzle/dialect.js'
 import { OperationalError, type RecordConflictError } from '../../errors.js'
-import { outsideOfEverything } from '../../persistence/outside.js'
 import { Turns } from '../../persistence/turns.js'
 import type { Events } from '../append-together.js'
 import type { PostgresConnection } from './connection.js'
+import { Gathering, type UnderWay } from './gathering.js'
 import { isConnectionLost, sqlState, translate } from '../errors.js'
 import { qualified } from '../tables.js'
 
@@ -74,13 +74,6 @@ const patienceMs = 100
 // enough for what each statement costs to weigh nothing, and few enough for an answer within milliseconds
 const atMost = { events: 500, bytes: 2 ** 20 }
 
-/** A statement that others wait for. */
-interface Statement {
-  readonly inserts: number
-  /** When it was sent, in ms. */
-  readonly since: number
-}
-
 interface Waiting {
   readonly events: Events
   readonly alone: Alone
@@ -95,10 +88,7 @@ class Queue {
   readonly #apart: Turns
   /** One after the other: each keeps a connection until it has waited in vain. */
   readonly #lockedTurns: Turns
-  #waiting: Waiting[] = []
-  /** The statement that those who come now wait for, until the next one is sent. */
-  #underWay: Statement | undefined
-  #timer: NodeJS.Timeout | undefined
+  readonly #gathering = new Gathering<Waiting>((waiting) => this.#sendNext(waiting), patienceMs)
   /** The keys of inserts that a transaction of somebody's has locked, each with how many of them there are. */
   readonly #lockedKeys = new Map<string, number>()
 
@@ -112,93 +102,49 @@ class Queue {
 
   insert(events: Events, alone: Alone): Promise<number[]> {
     if (this.#isLocked(events)) return this.#locked(events, alone)
-    if (!this.#underWay) return this.#first(events, alone)
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ events, alone, resolve, reject })
-      this.#watch()
+      this.#gathering.add({ events, alone, resolve, reject })
     })
   }
 
-  async #first(events: Events, alone: Alone): Promise<number[]> {
-    const statement = this.#begin(1)
-    try {
-      return await this.#options.outside(alone)
-    } catch (error) {
-      if (sqlState(error) !== lockNotAvailable) throw translate(error)
-    } finally {
-      this.#end(statement)
-    }
-    // known to be locked before those are sent who wait: one of them may have the same key
-    return this.#locked(events, alone)
-  }
-
-  #begin(inserts: number): Statement {
-    return (this.#underWay = { inserts, since: performance.now() })
-  }
-
-  #end(statement: Statement): void {
-    if (this.#underWay !== statement) return
-    if (statement.inserts === 1 && this.#waiting.length === 0) this.#underWay = undefined
-    // who has an answer now comes again, most of the time: one statement for all of them costs less than two that take
-    // turns (measured with 8 and 32 callers, on a fast disk and on a slow one)
-    else setImmediate(this.#sendGathered, statement)
-  }
-
-  /** Sends all who have come until now, after those who had an answer had a turn. */
-  readonly #sendGathered = (statement: Statement): void => {
-    if (this.#underWay !== statement) return
-    this.#underWay = undefined
-    if (this.#waiting.length > 0) this.#sendNext()
-  }
-
-  /** Sends one statement for as many of those who wait as may share it. */
-  #sendNext(): void {
-    // it is nobody's in particular: not in the context of who happened to be first
-    outsideOfEverything(() => {
-      const { inserts, behind } = this.#take()
-      void this.#send(inserts, behind)
-    })
-  }
-
-  /** @returns `behind`  Those with a key that another one of them has. */
-  #take(): { inserts: readonly Waiting[]; behind: readonly Waiting[] } {
+  /** Sends one statement for as many of them as may share it. @returns Those who are left. */
+  #sendNext(waiting: readonly Waiting[]): readonly Waiting[] {
     const inserts: Waiting[] = []
+    /** Those with a key that another one of them has. */
     const behind: Waiting[] = []
     const keys = new Set<string>()
     let bytes = 0
     let next = 0
-    for (; next < this.#waiting.length; next += 1) {
-      const insert = this.#waiting[next] as Waiting
+    for (const insert of waiting) {
       const own = keysOf(insert.events)
       // what has a key twice in itself will fail, and not for others
       if (this.#isLocked(insert.events) || (own.length > 1 && new Set(own).size < own.length)) {
         this.#sendByItself(insert)
-        continue
-      }
-      // by its key alone the second of two would look stored
-      if (own.some((key) => keys.has(key))) {
+      } else if (own.some((key) => keys.has(key))) {
+        // by its key alone the second of two would look stored
         behind.push(insert)
-        continue
+      } else {
+        const size = bytesOf(insert.events)
+        if (inserts.length > 0 && (keys.size + own.length > atMost.events || bytes + size > atMost.bytes)) break
+        inserts.push(insert)
+        bytes += size
+        for (const key of own) keys.add(key)
       }
-      const size = bytesOf(insert.events)
-      if (inserts.length > 0 && (keys.size + own.length > atMost.events || bytes + size > atMost.bytes)) break
-      inserts.push(insert)
-      bytes += size
-      for (const key of own) keys.add(key)
+      next += 1
     }
-    this.#waiting = this.#waiting.slice(next)
-    return { inserts, behind }
+    void this.#send(inserts, behind)
+    return waiting.slice(next)
   }
 
   /** @param behind  What can be sent only when the answer is there. */
   async #send(inserts: readonly Waiting[], behind: readonly Waiting[]): Promise<void> {
     const [first] = inserts
     if (!first) return
+    const statement = this.#gathering.begin()
     if (inserts.length === 1 && behind.length === 0) {
-      await this.#first(first.events, first.alone).then(first.resolve, first.reject)
+      await this.#sendFirst(first, statement)
       return
     }
-    const statement = this.#begin(inserts.length)
     let outcomes: readonly (number[] | undefined)[] = []
     try {
       outcomes = await this.#options.outside((connection) =>
@@ -216,7 +162,7 @@ class Queue {
         return
       }
     } finally {
-      this.#end(statement)
+      this.#gathering.end(statement)
     }
     const left = inserts.filter(({ resolve }, index) => {
       const ids = outcomes[index]
@@ -227,6 +173,20 @@ class Queue {
     const isRefused = outcomes.length === 0
     if (isRefused) for (const insert of left) this.#sendByItself(insert)
     await this.#tellConflicts(isRefused ? behind : [...left, ...behind])
+  }
+
+  async #sendFirst({ events, alone, resolve, reject }: Waiting, statement: UnderWay): Promise<void> {
+    try {
+      const ids = await this.#options.outside(alone)
+      this.#gathering.end(statement)
+      resolve(ids)
+    } catch (error) {
+      const isLocked = sqlState(error) === lockNotAvailable
+      const trying = isLocked ? this.#locked(events, alone) : undefined // known before those are sent who have the same key
+      this.#gathering.end(statement)
+      if (trying) trying.then(resolve, reject)
+      else reject(translate(error))
+    }
   }
 
   /** Rejects those that have a conflict, found for all of them at once; the others are sent by themselves. */
@@ -256,19 +216,6 @@ class Queue {
   #sendByItself({ events, alone, resolve, reject }: Waiting): void {
     const sent = this.#isLocked(events) ? this.#locked(events, alone) : this.#byItself(events, alone)
     sent.then(resolve, reject)
-  }
-
-  /** Sends all that wait for a statement without an answer: it may be waiting for a connection, a lock, or for ever. */
-  #watch(): void {
-    // one goes over into the next: not in the context of who happened to be first
-    this.#timer ??= outsideOfEverything(() => setTimeout(this.#sendOverdue, patienceMs).unref())
-  }
-
-  readonly #sendOverdue = (): void => {
-    this.#timer = undefined
-    if (!this.#underWay || this.#waiting.length === 0) return
-    if (performance.now() - this.#underWay.since < patienceMs) this.#watch()
-    else while (this.#waiting.length > 0) this.#sendNext()
   }
 
   async #byItself(events: Events, alone: Alone): Promise<number[]> {
