@@ -62,10 +62,13 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
   }
 
   // not async, as everything on the way of a save: each promise costs about a microsecond
-  protected append(insert: Insert): Promise<number[]> {
+  protected append({ table, events, tracking }: Insert): Promise<number[]> {
+    let insert: Insert
     try {
-      checkStoredEvents(insert.events)
-      if (insert.events.length === 0 && !insert.tracking) return Promise.resolve([])
+      checkStoredEvents(events)
+      if (events.length === 0 && !tracking) return Promise.resolve([])
+      // it may wait for a statement or the writer, and the caller may use the array again meanwhile
+      insert = { table, events: [...events], tracking }
       if (this.#isThere) return this.datastore.append(insert)
     } catch (error) {
       return Promise.reject(error)

@@ -44,7 +44,8 @@ export class MemoryAggregateRecorder extends RecorderOn<MemoryDatastore> impleme
   protected async insert(events: readonly StoredEvent[]): Promise<number[]> {
     checkStoredEvents(events)
     if (events.length === 0) return []
-    return this.datastore.write((tables) => tables.insertEvents(this.table, events))
+    const own = [...events] // the caller may use the array again while this waits
+    return this.datastore.write((tables) => tables.insertEvents(this.table, own))
   }
 }
 
@@ -124,9 +125,10 @@ export class MemoryProcessRecorder extends MemoryApplicationRecorder implements 
     if (!tracking) return this.insert(events)
     checkStoredEvents(events)
     checkTracking(tracking)
+    const own = [...events]
     return this.datastore.write((tables) => {
       tables.insertTracking(this.trackingTable, tracking)
-      return tables.insertEvents(this.table, events)
+      return tables.insertEvents(this.table, own)
     })
   }
 

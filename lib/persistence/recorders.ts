@@ -48,7 +48,8 @@ export interface AggregateRecorder extends Transactional {
   /**
    * Records events, all or none. Joins the current transaction, or is one of its own.
    *
-   * @param events  One or more originators, in the order to be recorded. `[]` returns `[]`.
+   * @param events  One or more originators, in the order to be recorded. `[]` returns `[]`. The array is the caller's again
+   *   at once; the events and their states are to stay as they are until it resolves.
    * @returns Notification ids, where the recorder gives any (see `ApplicationRecorder`); otherwise `[]`.
    * @throws RecordConflictError  An (originator, version) is already recorded, or stands twice in `events`.
    * @throws DataError  An id or topic that can't be stored: empty, with a NUL character or half a surrogate pair; a

@@ -191,6 +191,23 @@ export function sharedSavesSuite(define: DefineCase): void {
       },
     )
 
+    define('store what they were called with, whatever becomes of the array meanwhile', async ({ factory }) => {
+      const recorder = await factory().applicationRecorder()
+      const inserts = Array.from({ length: 12 }, (_, i) => storedEvents(`dog ${i}`, 1, 1 + (i % 3)))
+      const buffer: StoredEvent[] = []
+      const saving = inserts.map((events) => {
+        buffer.push(...events)
+        const saved = recorder.insertEvents(buffer)
+        buffer.length = 0
+        return saved
+      })
+      buffer.push(null as unknown as StoredEvent)
+      const outcomes = await Promise.allSettled(saving)
+      const added = await recorder.selectNotifications({ limit: 100 })
+      expect(faultsOf({ inserts, outcomes, before: [], added })).to.deep.equal([])
+      expect(added).to.have.length(24)
+    })
+
     define('are refused alone for input that can’t be, as ever', async ({ factory }) => {
       const recorder = await factory().applicationRecorder()
       const bad: [unknown, new (...args: never[]) => Error][] = [
