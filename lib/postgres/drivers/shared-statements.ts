@@ -76,6 +76,8 @@ const atMost = { events: 500, bytes: 2 ** 20 }
 
 interface Waiting {
   readonly events: Events
+  readonly keys: readonly string[]
+  readonly bytes: number
   readonly alone: Alone
   readonly resolve: (ids: number[]) => void
   readonly reject: (error: unknown) => void
@@ -103,7 +105,7 @@ class Queue {
   insert(events: Events, alone: Alone): Promise<number[]> {
     if (this.#isLocked(events)) return this.#locked(events, alone)
     return new Promise((resolve, reject) => {
-      this.#gathering.add({ events, alone, resolve, reject })
+      this.#gathering.add({ events, keys: keysOf(events), bytes: bytesOf(events), alone, resolve, reject })
     })
   }
 
@@ -113,10 +115,10 @@ class Queue {
     /** Those with a key that another one of them has. */
     const behind: Waiting[] = []
     const keys = new Set<string>()
-    let bytes = 0
+    let bytesOfAll = 0
     let next = 0
     for (const insert of waiting) {
-      const own = keysOf(insert.events)
+      const { keys: own, bytes } = insert
       // what has a key twice in itself will fail, and not for others
       if (this.#isLocked(insert.events) || (own.length > 1 && new Set(own).size < own.length)) {
         this.#sendByItself(insert)
@@ -124,10 +126,9 @@ class Queue {
         // by its key alone the second of two would look stored
         behind.push(insert)
       } else {
-        const size = bytesOf(insert.events)
-        if (inserts.length > 0 && (keys.size + own.length > atMost.events || bytes + size > atMost.bytes)) break
+        if (inserts.length > 0 && (keys.size + own.length > atMost.events || bytesOfAll + bytes > atMost.bytes)) break
         inserts.push(insert)
-        bytes += size
+        bytesOfAll += bytes
         for (const key of own) keys.add(key)
       }
       next += 1
@@ -278,7 +279,7 @@ function keysOf(events: Events): string[] {
 
 function bytesOf(events: Events): number {
   let bytes = 0
-  for (const { state } of events) bytes += state.length
+  for (const { originatorId, topic, state } of events) bytes += originatorId.length + topic.length + state.length
   return bytes
 }
 
