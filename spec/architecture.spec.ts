@@ -76,7 +76,15 @@ const dialectEntries = [
 /** What a dialect has beside these, since its twin has no such thing to do. */
 const ownEntries: Readonly<Record<string, readonly string[]>> = {
   // writers beside each other, whose events are put in order; arrays as parameters; several statements in one text
-  postgres: ['append.ts', 'append-together.ts', 'arrays.ts', 'given-events.ts', 'order.ts', 'transaction-control.ts'],
+  postgres: [
+    'append.ts',
+    'append-together.ts',
+    'arrays.ts',
+    'given-events.ts',
+    'order.ts',
+    'texts.ts',
+    'transaction-control.ts',
+  ],
 }
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')

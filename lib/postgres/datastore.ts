@@ -14,6 +14,7 @@ import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './s
 import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
+import { selectTextsTogether } from './texts.js'
 
 /** A datastore on PostgreSQL; `Schema` is the user's own tables. */
 export type PostgresDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
@@ -196,7 +197,7 @@ function sharingFor(
     }),
     reads: new SharedReads({
       outside,
-      together: (connection, table, ids) => dialect.selectTextsTogether(connection, table, ids),
+      together: selectTextsTogether,
     }),
   })
 }

@@ -6,11 +6,12 @@ import type { SelectEventsOptions, SelectNotificationsOptions } from '../persist
 import type { Notification, StoredEvent, StoredText } from '../persistence/stored-event.js'
 import { Append } from './append.js'
 import { AppendTogether, type Events } from './append-together.js'
-import { separatorFor, textArray } from './arrays.js'
+import { textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState, translate } from './errors.js'
-import { era, type EventSequence, inspect, keepsUtf8, literal, type Settled, settledUpTo } from './order.js'
+import { era, type EventSequence, inspect, literal, type Settled, settledUpTo } from './order.js'
 import { checkedName, checkedSchema, createTableStatements, qualified, quoted } from './tables.js'
+import { asText, inOneHex, inOneText, unlessNoText } from './texts.js'
 
 /** What PostgreSQL says differently, and what one datastore has found out of its tables. */
 export class PostgresDialect implements Dialect<PostgresConnection> {
@@ -139,38 +140,6 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     )
   }
 
-  /**
-   * Reads the streams of several originators by one query, outside of a transaction.
-   *
-   * @returns For each its events by version; `undefined` for one that has to be read by itself, being long, for example.
-   */
-  async selectTextsTogether(
-    connection: PostgresConnection,
-    table: TableName,
-    originatorIds: readonly string[],
-  ): Promise<(StoredText[] | undefined)[]> {
-    const separator = separatorFor(originatorIds)
-    const lines = await connection.column(
-      `SELECT e.place || '${statements.separator}' || s.event FROM unnest(string_to_array($1::text, $2::text)) ` +
-        `WITH ORDINALITY AS e (id, place) CROSS JOIN LATERAL (SELECT ${statements.eventAsText(asText('state'))} AS event ` +
-        `FROM ${qualified(table)} WHERE originator_id = e.id ORDER BY originator_version LIMIT ${longStream}) AS s`,
-      [originatorIds.join(separator), separator],
-    )
-    const streams: (StoredText[] | undefined)[] = originatorIds.map(() => [])
-    for (const line of lines as (string | null)[]) {
-      // nobody knows whose it is
-      if (line === null) return originatorIds.map(() => undefined)
-      const place = line.indexOf(statements.separator)
-      const index = Number(line.slice(0, place)) - 1
-      const stream = streams[index]
-      const event = statements.storedText(originatorIds[index] as string, line.slice(place + 1))
-      const isNext = event && event.originatorVersion > (stream?.at(-1)?.originatorVersion ?? -1)
-      if (isNext) stream?.push(event)
-      if (!isNext || stream?.length === longStream) streams[index] = undefined
-    }
-    return streams
-  }
-
   async selectNotifications(
     connection: PostgresConnection,
     table: TableName,
@@ -228,16 +197,25 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     table: TableName,
     options: SelectNotificationsOptions,
   ): Promise<statements.Page> {
-    const also = (await this.#requireSequence(connection, table)) ? era(table) : '0'
+    const sequence = await this.#requireSequence(connection, table)
+    const also = sequence ? era(table) : '0'
     const name = qualified(table)
     const oneRow = (as: Together) => selectPage(connection, this, table, options, as, also)
     let page: statements.Page | undefined
     if (isForOneRow(options)) {
-      if (!this.#ofBytes.has(name)) {
-        page = await unlessNoText(connection, () => oneRow(inOneText))
-        if (!page && !connection.inTransaction) this.#ofBytes.add(name)
+      let isText = sequence?.isUtf8 && !connection.inTransaction && !this.#ofBytes.has(name)
+      if (isText) {
+        page = await unlessNoText(
+          connection,
+          () => oneRow(inOneText),
+          () => {
+            isText = false
+            this.#ofBytes.add(name)
+          },
+        )
       }
-      page ??= await oneRow(inOneHex)
+      // where it is text and no page, a state is too long for one row in any form
+      if (!isText) page = await oneRow(inOneHex)
     }
     return page ?? statements.selectNotifications(connection, this, table, options, also)
   }
@@ -307,49 +285,6 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     this.#sequences.set(name, sequence)
     return sequence
   }
-}
-
-/** Streams of so many events are read by themselves: nobody else should wait for them. */
-const longStream = 200
-
-/** Bytes as text, in SQL; NULL where they would be brought into another encoding, and maybe not all the way back. */
-function asText(bytes: string): string {
-  return `CASE WHEN (SELECT ${keepsUtf8}) THEN convert_from(${bytes}, 'UTF8') END`
-}
-
-/** What `read` gives; undefined where it may meet what is no text: an error there, which would spoil a transaction. */
-async function unlessNoText<T>(connection: PostgresConnection, read: () => Promise<T>): Promise<T | undefined> {
-  if (connection.inTransaction) return undefined
-  try {
-    return await read()
-  } catch (error) {
-    if (sqlState(error) !== noText) throw error
-    return undefined
-  }
-}
-
-/** SQLSTATE of bytes that are no text in UTF-8. */
-const noText = '22021'
-
-const joined = (column: string) => `string_agg(${column}, ''::bytea)`
-
-const lists = {
-  numbers: (column: string) => `json_agg(${column})::text`,
-  // as JSON the server takes a quarter longer
-  texts: (column: string) => `string_agg(${column}, '${statements.separator}')`,
-  asTexts: (selected: string) => selected.split(statements.separator),
-}
-
-const inOneText: Together = {
-  ...lists,
-  joined: (column) => asText(joined(column)),
-  asBytes: (selected) => Buffer.from(selected as string),
-}
-
-const inOneHex: Together = {
-  ...lists,
-  joined: (column) => `encode(${joined(column)}, 'hex')`,
-  asBytes: (selected) => Buffer.from(selected as string, 'hex'),
 }
 
 /** SQLSTATE of a table, or a sequence, that isn't there. */
