@@ -1,4 +1,5 @@
-import { definitionOf, replay } from '../domain/replay.js'
+import type { DomainEvent } from '../domain/event.js'
+import { definitionOf, Replay } from '../domain/replay.js'
 import { AggregateNotFoundError, AggregateTypeError, ProgrammingError } from '../errors.js'
 import type { EventStore } from '../persistence/event-store.js'
 
@@ -42,8 +43,15 @@ export class Repository {
     if (version !== undefined && !Number.isSafeInteger(version)) {
       throw new ProgrammingError('The option version must be an integer')
     }
-    const events = await (await this.#source.events()).take(id, version === undefined ? {} : { lte: version })
-    const aggregate = replay(events)
+    let replay = new Replay()
+    const begin = () => {
+      const making = (replay = new Replay())
+      return (events: readonly DomainEvent[]) => {
+        for (const event of events) making.take(event)
+      }
+    }
+    await (await this.#source.events()).take(id, begin, version === undefined ? {} : { lte: version })
+    const { aggregate, topic } = replay
     // read in a transaction that is rolled back, it may have events that are not there then
     if (aggregate) this.#source.onRollback(() => this.#source.doubt(aggregate))
     if (!aggregate) {
@@ -51,9 +59,7 @@ export class Repository {
       throw new AggregateNotFoundError(`No events of ${JSON.stringify(id)} are stored${upTo}`)
     }
     if (!(aggregate instanceof aggregateClass)) {
-      throw new AggregateTypeError(
-        `The events of ${JSON.stringify(id)} begin with ${events[0]?.topic}, so they make no ${name}`,
-      )
+      throw new AggregateTypeError(`The events of ${JSON.stringify(id)} begin with ${topic}, so they make no ${name}`)
     }
     return aggregate
   }
@@ -61,7 +67,7 @@ export class Repository {
   /** Whether anything is stored of that id. */
   async has(id: string): Promise<boolean> {
     checkId(id)
-    return (await (await this.#source.events()).take(id, { limit: 1 })).length > 0
+    return (await this.#source.events()).has(id)
   }
 }
 

@@ -28,19 +28,40 @@ export function definitionOf(aggregateClass: unknown): Definition {
  *
  * Uses the events up: their values become the aggregate's own, without a copy.
  *
- * @throws TopicError  Nothing is registered for a topic; names it and the originator.
- * @throws OriginatorIdError  An event is of another originator than the first.
- * @throws OriginatorVersionError  An event is not the next one, or can't be the first.
+ * @throws TopicError, OriginatorIdError, OriginatorVersionError  As `Replay.take`.
  */
 export function replay(events: Iterable<DomainEvent>): Aggregate | undefined {
-  let definition: AggregateDefinition | undefined
-  let aggregate: object | undefined
-  for (const event of events) {
-    if (definition !== undefined && aggregate !== undefined) definition.apply(aggregate, event)
-    else {
-      definition = resolveEvent(event).aggregate
-      aggregate = definition.create(event)
-    }
+  const making = new Replay()
+  for (const event of events) making.take(event)
+  return making.aggregate
+}
+
+/** Makes an aggregate of the events of one originator, as they come. */
+export class Replay {
+  #definition: AggregateDefinition | undefined
+  #aggregate: object | undefined
+  /** The first event's. */
+  topic: string | undefined
+
+  /** What the events have made so far; `undefined` where there was none. */
+  get aggregate(): Aggregate | undefined {
+    return this.#aggregate as Aggregate | undefined
   }
-  return aggregate as Aggregate | undefined
+
+  /**
+   * The next event, oldest first. Uses it up: its values become the aggregate's own, without a copy.
+   *
+   * @throws TopicError  Nothing is registered for its topic; names it and the originator.
+   * @throws OriginatorIdError  It is of another originator than the first.
+   * @throws OriginatorVersionError  It is not the next one, or can't be the first.
+   */
+  take(event: DomainEvent): void {
+    if (this.#definition !== undefined && this.#aggregate !== undefined) {
+      this.#definition.apply(this.#aggregate, event)
+      return
+    }
+    this.topic = event.topic
+    this.#definition = resolveEvent(event).aggregate
+    this.#aggregate = this.#definition.create(event)
+  }
 }

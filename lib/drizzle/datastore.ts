@@ -1,12 +1,13 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import { type AnyDatastore, type Capabilities, TransactionalDatastore } from '../persistence/datastore.js'
 import type { FactoryOptions } from '../persistence/factory.js'
+import { inThisContext } from '../persistence/outside.js'
 import type { AnySession } from '../persistence/session.js'
 import { type Transaction, Transactions } from '../persistence/transaction.js'
-import type { SelectEventsOptions } from '../persistence/recorders.js'
-import type { StoredText } from '../persistence/stored-event.js'
+import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
+import { isWholeStream } from './statements.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
 export interface DatastoreParts<Db, Session, C extends Connection> {
@@ -120,16 +121,16 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   async selectTexts(
     table: TableName,
     originatorId: string,
+    begin: BeginTexts,
     options: SelectEventsOptions,
-  ): Promise<StoredText[] | undefined> {
-    const work = (connection: C) => this.sql.selectTexts(connection, table, originatorId, options)
-    const { gt, lte, limit, desc } = options
-    const isWhole = gt == null && lte == null && limit == null && !desc
-    if (!isWhole || !this.#driver.readTexts || !this.#isOpen || this.#isClosed || this.transactions.current()) {
-      return this.read(work)
-    }
+  ): Promise<boolean> {
+    // rows come in outside of any context; whoever takes them may look for the caller's
+    const beginHere = this.#driver.readTexts ? inThisContext(() => inThisContext(begin())) : begin
+    const work = (connection: C) => this.sql.selectTexts(connection, table, originatorId, beginHere, options)
+    const isForSharing = isWholeStream(options) && this.#isOpen && !this.#isClosed && !this.transactions.current()
+    if (!this.#driver.readTexts || !isForSharing) return this.read(work)
     try {
-      return await this.#driver.readTexts(table, originatorId, work)
+      return await this.#driver.readTexts(table, originatorId, beginHere, work)
     } catch (error) {
       throw this.sql.translate(error)
     }

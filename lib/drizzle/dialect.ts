@@ -1,6 +1,6 @@
 import type { Capabilities } from '../persistence/datastore.js'
-import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
-import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
+import type { BeginTexts, SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
+import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
 import type { Begin } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
 
@@ -68,13 +68,14 @@ export interface Dialect<C extends Connection = Connection> {
    * @throws RecordConflictError, IntegrityError  As `ProcessRecorder.insertEvents`; a user's transaction stays usable.
    */
   append(connection: C, insert: Insert): number[] | Promise<number[]>
-  /** One originator's events by version, states as text; undefined where a state may not be text in UTF-8. */
+  /** As `AggregateRecorder.selectTexts`. */
   selectTexts(
     connection: C,
     table: TableName,
     originatorId: string,
+    begin: BeginTexts,
     options: SelectEventsOptions,
-  ): Promise<StoredText[] | undefined>
+  ): Promise<boolean>
   /** Notifications by id; none beyond the last one below which nothing more can appear. */
   selectNotifications(connection: C, table: TableName, options: SelectNotificationsOptions): Promise<Notification[]>
   /** The highest notification id under the same bound, or null. */
@@ -110,8 +111,9 @@ export interface Driver<Db, Session, C extends Connection = Connection> {
   readTexts?(
     table: TableName,
     originatorId: string,
-    alone: (connection: C) => Promise<StoredText[] | undefined>,
-  ): Promise<StoredText[] | undefined>
+    begin: BeginTexts,
+    alone: (connection: C) => Promise<boolean>,
+  ): Promise<boolean>
   /** Runs one atomic write outside any transaction, in turn where there is one writer. `work` may run again if it was refused whole. */
   write<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /**

@@ -9,13 +9,14 @@ import {
 import type {
   AggregateRecorder,
   ApplicationRecorder,
+  BeginTexts,
   ProcessRecorder,
   SelectEventsOptions,
   SelectNotificationsOptions,
   TrackingRecorder,
   WaitOptions,
 } from '../persistence/recorders.js'
-import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
+import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
 import type { OpenTransaction } from '../persistence/transactional.js'
 import { waitForTracking } from '../persistence/wait.js'
 import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
@@ -146,11 +147,11 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
     )
   }
 
-  async selectTexts(originatorId: string, options: SelectEventsOptions = {}): Promise<StoredText[] | undefined> {
+  async selectTexts(originatorId: string, begin: BeginTexts, options: SelectEventsOptions = {}): Promise<boolean> {
     checkSelect(originatorId, options)
     const settingUp = this.setUp()
     if (settingUp) await settingUp
-    return this.datastore.selectTexts(this.events, originatorId, options)
+    return this.datastore.selectTexts(this.events, originatorId, begin, options)
   }
 }
 

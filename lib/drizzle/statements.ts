@@ -1,5 +1,5 @@
 import { IntegrityError } from '../errors.js'
-import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
+import type { BeginTexts, SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, StoredText, Tracking } from '../persistence/stored-event.js'
 import type { Connection, Dialect, TableName } from './dialect.js'
 
@@ -32,7 +32,8 @@ export async function selectEvents(
  * As `selectEvents`, with states as text. An event comes as one text, in half the time of three columns.
  *
  * @param asText  The state as text, in the dialect's SQL.
- * @returns undefined  A state is NULL then, or it or a topic holds the separator, which JSON never holds.
+ * @returns Whether that were all: not where a state is NULL then, or it or a topic holds the separator, which JSON never
+ *   holds.
  */
 export async function selectTexts(
   connection: Connection,
@@ -40,16 +41,23 @@ export async function selectTexts(
   table: TableName,
   asText: string,
   originatorId: string,
+  begin: BeginTexts,
   options: SelectEventsOptions,
-): Promise<StoredText[] | undefined> {
+): Promise<boolean> {
   const { text, parameters } = streamQuery(dialect, table, eventAsText(asText), originatorId, options)
   const storedTexts: StoredText[] = []
   for (const line of await connection.column(text, parameters)) {
     const stored = typeof line === 'string' ? storedText(originatorId, line) : undefined
-    if (!stored) return undefined
+    if (!stored) return false
     storedTexts.push(stored)
   }
-  return storedTexts
+  begin()(storedTexts)
+  return true
+}
+
+/** Whether that is all of a stream, from its first event on. */
+export function isWholeStream({ gt, lte, limit, desc }: SelectEventsOptions): boolean {
+  return gt == null && lte == null && limit == null && !desc
 }
 
 /** An event as one text, in SQL: version, topic and state. */

@@ -38,22 +38,49 @@ export class EventStore {
 
   /** One originator's events, by version; frozen. */
   async get(originatorId: string, options?: SelectEventsOptions): Promise<DomainEvent[]> {
-    const stored = await this.#select(this.#mapsText, originatorId, options)
-    return stored.map((each) => this.#mapper.toDomainEvent(each))
+    let events: DomainEvent[] = []
+    const begin = () => {
+      const taken: DomainEvent[] = (events = [])
+      return (stored: readonly (StoredEvent | StoredText)[]) => {
+        for (const each of stored) taken.push(this.#mapper.toDomainEvent(each))
+      }
+    }
+    await this.#each(this.#mapsText, begin, originatorId, options)
+    return events
   }
 
-  /** As `get`, for a reader that uses the events up: not frozen, and seen by nobody else. */
-  async take(originatorId: string, options?: SelectEventsOptions): Promise<DomainEvent[]> {
-    const stored = await this.#select(this.#decodesText, originatorId, options)
-    return stored.map((each) => this.#mapper.decode(each))
+  /**
+   * As `get`, for a reader that uses the events up as they come in: not frozen, and seen by nobody else.
+   *
+   * @param begin  Gives what takes the events, some at a time. Called again where they are read anew, from the first: what was
+   *   taken before counts for nothing then.
+   */
+  async take(
+    originatorId: string,
+    begin: () => (events: readonly DomainEvent[]) => void,
+    options?: SelectEventsOptions,
+  ): Promise<void> {
+    const beginDecoding = () => {
+      const take = begin()
+      return (stored: readonly (StoredEvent | StoredText)[]) => {
+        take(stored.map((each) => this.#mapper.decode(each)))
+      }
+    }
+    await this.#each(this.#decodesText, beginDecoding, originatorId, options)
   }
 
-  async #select(
+  /** Whether anything is stored of an originator. */
+  async has(originatorId: string): Promise<boolean> {
+    return (await this.#recorder.selectEvents(originatorId, { limit: 1 })).length > 0
+  }
+
+  async #each(
     asText: boolean,
+    begin: () => (stored: readonly (StoredEvent | StoredText)[]) => void,
     originatorId: string,
     options?: SelectEventsOptions,
-  ): Promise<readonly (StoredEvent | StoredText)[]> {
-    const storedTexts = asText ? await this.#recorder.selectTexts?.(originatorId, options) : undefined
-    return storedTexts ?? this.#recorder.selectEvents(originatorId, options)
+  ): Promise<void> {
+    if (asText && (await this.#recorder.selectTexts?.(originatorId, begin, options))) return
+    begin()(await this.#recorder.selectEvents(originatorId, options))
   }
 }

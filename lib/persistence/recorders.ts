@@ -68,10 +68,16 @@ export interface AggregateRecorder extends Transactional {
   /**
    * As `selectEvents`, for states that are text in UTF-8; where the database hands text over faster than bytes.
    *
-   * @returns undefined  A state may be something else: `selectEvents` has its bytes.
+   * @param begin  Gives what takes the events as they come in, while the next ones may be on their way. Called again where
+   *   they are read anew, from the first: what was taken before counts for nothing then.
+   * @returns Whether that were all. If not, a state may be something else: `selectEvents` has its bytes.
+   * @throws unknown  What was thrown by who takes the events.
    */
-  selectTexts?(originatorId: string, options?: SelectEventsOptions): Promise<StoredText[] | undefined>
+  selectTexts?(originatorId: string, begin: BeginTexts, options?: SelectEventsOptions): Promise<boolean>
 }
+
+/** Begins to take events, some at a time. */
+export type BeginTexts = () => (stored: readonly StoredText[]) => void
 
 /** Records events and gives them one order. The second rung: all events, by notification id. */
 export interface ApplicationRecorder extends AggregateRecorder {

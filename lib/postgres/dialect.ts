@@ -2,7 +2,7 @@ import type { Dialect, Insert, TableName } from '../drizzle/dialect.js'
 import { isForOneRow, selectPage, type Together } from '../drizzle/pages.js'
 import * as statements from '../drizzle/statements.js'
 import { DatabaseProgrammingError, OperationalError, ProgrammingError, type RecordConflictError } from '../errors.js'
-import type { SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
+import type { BeginTexts, SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, StoredText } from '../persistence/stored-event.js'
 import { Append } from './append.js'
 import { AppendTogether, type Events } from './append-together.js'
@@ -11,7 +11,7 @@ import type { PostgresConnection } from './drivers/connection.js'
 import { sqlState, translate } from './errors.js'
 import { era, type EventSequence, inspect, literal, type Settled, settledUpTo } from './order.js'
 import { checkedName, checkedSchema, createTableStatements, qualified, quoted } from './tables.js'
-import { asText, inOneHex, inOneText, unlessNoText } from './texts.js'
+import { asText, inOneHex, inOneText, longStream, selectTextsInChunks, unlessNoText } from './texts.js'
 
 /** What PostgreSQL says differently, and what one datastore has found out of its tables. */
 export class PostgresDialect implements Dialect<PostgresConnection> {
@@ -26,6 +26,8 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
   readonly #settled = new Map<string, Settled>()
   /** The tables of events whose states were seen not to be text. */
   readonly #ofBytes = new Set<string>()
+  /** The tables where the last stream that was read was a long one; the next may be too. */
+  readonly #ofLongStreams = new Set<string>()
 
   /**
    * @param timeoutMs  How long statements of ours wait for others, where they have to.
@@ -133,11 +135,32 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     connection: PostgresConnection,
     table: TableName,
     originatorId: string,
+    begin: BeginTexts,
     options: SelectEventsOptions,
-  ): Promise<StoredText[] | undefined> {
-    return unlessNoText(connection, () =>
-      statements.selectTexts(connection, this, table, asText('state'), originatorId, options),
+  ): Promise<boolean> {
+    const name = qualified(table)
+    const isWhole = statements.isWholeStream(options)
+    let events = 0
+    const beginCounting = () => {
+      const take = begin()
+      events = 0
+      return (stored: readonly StoredText[]) => {
+        events += stored.length
+        take(stored)
+      }
+    }
+    let isAll: boolean | undefined
+    if (isWhole && this.#ofLongStreams.has(name)) {
+      isAll = await unlessNoText(connection, () => selectTextsInChunks(connection, table, originatorId, beginCounting))
+    }
+    isAll ||= await unlessNoText(connection, () =>
+      statements.selectTexts(connection, this, table, asText('state'), originatorId, beginCounting, options),
     )
+    if (isWhole) {
+      if (isAll && events >= longStream) this.#ofLongStreams.add(name)
+      else this.#ofLongStreams.delete(name)
+    }
+    return isAll ?? false
   }
 
   async selectNotifications(

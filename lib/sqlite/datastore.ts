@@ -86,7 +86,7 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }) as unknown as Datastore,
+  open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }),
 }
 
 function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptions<Schema>): SqliteDatastore<Schema> {

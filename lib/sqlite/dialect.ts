@@ -4,7 +4,7 @@ import * as statements from '../drizzle/statements.js'
 import type { RecordConflictError } from '../errors.js'
 import { alreadyRecorded, findTwice, standsTwice } from '../persistence/conflicts.js'
 import type { SelectNotificationsOptions } from '../persistence/recorders.js'
-import type { StoredEvent } from '../persistence/stored-event.js'
+import type { StoredEvent, StoredText } from '../persistence/stored-event.js'
 import type { SqliteConnection } from './drivers/connection.js'
 import { sqliteCode, translate } from './errors.js'
 import { checkedName, createTableStatements, quoted, versionKey } from './tables.js'
@@ -58,12 +58,28 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     })
   },
 
-  async selectTexts(connection, table, originatorId, options) {
+  async selectTexts(connection, table, originatorId, begin, options) {
     // SQLite takes the bytes for text in the database's encoding
-    if (!connection.isUtf8) return undefined
-    const texts = await statements.selectTexts(connection, sqliteDialect, table, 'state', originatorId, options)
-    // text that is not UTF-8 comes with this character in place of what is wrong: the bytes tell which it is
-    return texts?.some(({ state }) => state.includes('\uFFFD')) ? undefined : texts
+    if (!connection.isUtf8) return false
+    let isText = true
+    const beginIfText = () => {
+      const take = begin()
+      return (stored: readonly StoredText[]) => {
+        // text that is not UTF-8 comes with this character in place of what is wrong: the bytes tell which it is
+        isText = !stored.some(({ state }) => state.includes('\uFFFD'))
+        if (isText) take(stored)
+      }
+    }
+    const isAll = await statements.selectTexts(
+      connection,
+      sqliteDialect,
+      table,
+      'state',
+      originatorId,
+      beginIfText,
+      options,
+    )
+    return isAll && isText
   },
 
   // one writer: whoever sees an event sees all before it

@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { Wiretap } from '../support/postgres-wiretap.js'
 import { Place, poolOwners, type School } from '../support/shared-statements.js'
-import { storedEvent, storedEvents } from '../support/stored-events.js'
+import { textsOf, storedEvent, storedEvents } from '../support/stored-events.js'
 
 describePostgres('Streams on PostgreSQL that are read together', () => {
   for (const poolOwner of poolOwners) {
@@ -18,7 +18,7 @@ describePostgres('Streams on PostgreSQL that are read together', () => {
       })
 
       const read = async ({ recorder }: School, ids: readonly string[]) =>
-        Promise.all(ids.map(async (id) => [id, await recorder.selectTexts?.(id)] as const))
+        Promise.all(ids.map(async (id) => [id, await textsOf(recorder, id)] as const))
       const versionsOf = (streams: Awaited<ReturnType<typeof read>>) =>
         streams.map(([, events]) => events?.map(({ originatorVersion }) => originatorVersion))
       const ids = Array.from({ length: 20 }, (_, i) => `dog ${i}`)
@@ -47,7 +47,7 @@ describePostgres('Streams on PostgreSQL that are read together', () => {
         ] as const) {
           const school = await place.school({ url: tap.url, shareStatements, max: 1 })
           await read(school, ids.slice(0, 2)) // so that a connection is there and knows the statements
-          await school.recorder.selectTexts?.('dog 1')
+          await textsOf(school.recorder, 'dog 1')
           const exchanges = await tap.during(() => read(school, ids))
           const queries = exchanges.flatMap(({ messages }) => messages.filter((message) => message === 'Execute'))
           expect(queries).to.have.lengthOf.within(least, most)
@@ -59,12 +59,12 @@ describePostgres('Streams on PostgreSQL that are read together', () => {
         await school.recorder.insertEvents(storedEvents('long', 1, 450))
         await school.recorder.insertEvents([storedEvent('bytes', 1, { state: Uint8Array.of(0xff, 0xfe) })])
         const streams = await Promise.allSettled([
-          school.recorder.selectTexts?.('dog 2'),
-          school.recorder.selectTexts?.('long'),
-          school.recorder.selectTexts?.('bytes'),
-          school.recorder.selectTexts?.('dog \u0000'),
-          school.recorder.selectTexts?.('dog \u001e'),
-          school.recorder.selectTexts?.('dog 1'),
+          textsOf(school.recorder, 'dog 2'),
+          textsOf(school.recorder, 'long'),
+          textsOf(school.recorder, 'bytes'),
+          textsOf(school.recorder, 'dog \u0000'),
+          textsOf(school.recorder, 'dog \u001e'),
+          textsOf(school.recorder, 'dog 1'),
         ])
         const lengths = streams.map((one) => (one.status === 'fulfilled' ? one.value?.length : 'refused'))
         expect(lengths).to.deep.equal([3, 450, undefined, undefined, 0, 2])
@@ -85,7 +85,7 @@ describePostgres('Streams on PostgreSQL that are read together', () => {
           await recorder.insertEvents([storedEvent('dog 0', 2)])
           const [own, others] = await Promise.all([
             recorder.selectEvents('dog 0'),
-            datastore.outside(() => Promise.all([recorder.selectTexts?.('dog 0'), recorder.selectTexts?.('dog 1')])),
+            datastore.outside(() => Promise.all([textsOf(recorder, 'dog 0'), textsOf(recorder, 'dog 1')])),
           ])
           expect(own).to.have.length(2)
           return others

@@ -14,7 +14,7 @@ import { createOwners, type FreshSchema, freshSchema, owners, schema } from '../
 import { everyWay, isWaitedFor, ownPool } from '../support/postgres-datastores.js'
 import { admin, describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { failure, rejection } from '../support/rejection.js'
-import { bytes, plain, storedEvent, storedEvents } from '../support/stored-events.js'
+import { textsOf, bytes, plain, storedEvent, storedEvents } from '../support/stored-events.js'
 
 interface Running {
   start(session: PostgresSession<typeof schema>, recorder: ApplicationRecorder): Promise<Iterable<unknown>>
@@ -104,7 +104,7 @@ describePostgres('A statement on PostgreSQL', () => {
           const several: unknown = await datastore.db.execute(sql.raw('SELECT 1 AS n; SELECT 2 AS n'))
           expect((several as unknown[][]).flat()).to.deep.equal([{ n: 1 }, { n: 2 }])
         }
-        await goesOn(async () => expect(await recorder.selectTexts?.('dog')).to.equal(undefined), 1)
+        await goesOn(async () => expect(await textsOf(recorder, 'dog')).to.equal(undefined), 1)
         await goesOn(() => failure(Promise.resolve(datastore.db.execute(half))), 2)
         await datastore.transaction(async (session) => {
           await failure(session.transaction((inner) => inner.execute(half)))
@@ -260,7 +260,7 @@ async function keeps(datastore: AnyDrizzleDatastore, events: readonly StoredEven
       const read = async () => {
         expect((await into.selectEvents(name)).map(plain), name).to.deep.equal(of(name).map(plain))
         // some are no text
-        expect(await into.selectTexts?.(name), name).to.equal(undefined)
+        expect(await textsOf(into, name), name).to.equal(undefined)
       }
       await read()
       await datastore.transaction(read)

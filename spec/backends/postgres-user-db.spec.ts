@@ -12,7 +12,7 @@ import { createOwners, type FreshSchema, freshSchema, owners, schema } from '../
 import { describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { Wiretap } from '../support/postgres-wiretap.js'
 import { failure, rejection } from '../support/rejection.js'
-import { storedEvent, storedEvents } from '../support/stored-events.js'
+import { textsOf, storedEvent, storedEvents } from '../support/stored-events.js'
 
 type Options = postgresJs.Options<Record<string, postgresJs.PostgresType>>
 
@@ -77,7 +77,7 @@ describePostgres("A user's own Drizzle database given to postgres()", () => {
     const client = clientWith({ max: 1 })
     const recorder = await new DrizzleFactory({ datastore: postgres(drizzle(client)) }).applicationRecorder()
     await recorder.insertEvents([...storedEvents('dog', 1, 2), storedEvent('dog', 3, { state: Buffer.of(0xff) })])
-    expect(await recorder.selectTexts?.('dog')).to.equal(undefined)
+    expect(await textsOf(recorder, 'dog')).to.equal(undefined)
     expect([...(await client`SELECT 1 AS n`)]).to.deep.equal([{ n: 1 }])
   })
 

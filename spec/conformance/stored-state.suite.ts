@@ -8,7 +8,7 @@ import { JsonTranscoder } from '../../lib/persistence/transcoder.js'
 import type { DefineCase } from '../support/cases.js'
 import { Dog } from '../support/dogs.js'
 import { rejection } from '../support/rejection.js'
-import { bytes, plain, storedEvent, storedEvents } from '../support/stored-events.js'
+import { textsOf, bytes, plain, storedEvent, storedEvents } from '../support/stored-events.js'
 import { schoolOn, TrainingSchool } from '../support/training-school.js'
 
 /** What comes of states that are not what the library has written, or that something else writes and reads. */
@@ -197,7 +197,7 @@ async function readsStream(recorder: AggregateRecorder, id: string, events: read
     const only = { gt: event.originatorVersion - 1, lte: event.originatorVersion }
     expect((await recorder.selectEvents(id, only)).map(plain)).to.deep.equal([plain(event)])
     // texts there need not be; what is given as text is that of the bytes
-    const [asText] = (await recorder.selectTexts?.(id, only)) ?? [undefined]
+    const [asText] = (await textsOf(recorder, id, only)) ?? [undefined]
     if (asText) expect({ ...asText, state: [...bytes(asText.state)] }).to.deep.equal(plain(event))
   }
 }

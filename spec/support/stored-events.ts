@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import type { StoredEvent } from '../../lib/persistence/stored-event.js'
+import type { AggregateRecorder, SelectEventsOptions } from '../../lib/persistence/recorders.js'
+import type { StoredEvent, StoredText } from '../../lib/persistence/stored-event.js'
 
 /** A stored event for specs that look at recorders alone. Its state says which it is, unless another is given. */
 export function storedEvent(
@@ -34,4 +35,18 @@ export function plain(event: StoredEvent): Omit<StoredEvent, 'state'> & { state:
 /** The versions, in the order of the events. */
 export function versions(events: readonly StoredEvent[]): number[] {
   return events.map(({ originatorVersion }) => originatorVersion)
+}
+
+/** The events as `selectTexts` gives them; undefined where those are not all. */
+export async function textsOf(
+  recorder: Pick<AggregateRecorder, 'selectTexts'>,
+  originatorId: string,
+  options?: SelectEventsOptions,
+): Promise<StoredText[] | undefined> {
+  let texts: StoredText[] = []
+  const begin = () => {
+    const taken: StoredText[] = (texts = [])
+    return (stored: readonly StoredText[]) => void taken.push(...stored)
+  }
+  return (await recorder.selectTexts?.(originatorId, begin, options)) ? texts : undefined
 }

@@ -26,7 +26,7 @@ export interface PostgresQuery extends Promise<PostgresResult> {
   strings: readonly string[]
   args: readonly unknown[]
   /** What is done with each row, as `forEach(fn)` sets it. Default: it is put into the result, at the place that is counted. */
-  forEachFn?: (row: unknown, result: unknown[]) => void
+  forEachFn?: (row: unknown[]) => void
 }
 
 /** What a client and a transaction of it have in common. */

@@ -3,7 +3,6 @@ import { type Channel, unprepared } from './line.js'
 
 const int8 = 20
 const ours = { prepare: true, values: true }
-const oursOfText = { ...ours, mayFailLate: true }
 const changing = { prepare: true, values: false }
 
 /** What the recorders' statements run on: a connection of ours, a user's client, or a transaction of either. */
@@ -33,9 +32,30 @@ export class PostgresConnection implements Connection {
     return rows
   }
 
+  /**
+   * As `rows`, of a query of texts: each row is taken as it comes in, while the server is busy with the next ones.
+   *
+   * @throws unknown  What `take` has thrown; it isn't called again then.
+   */
+  async each(sql: string, parameters: readonly unknown[], take: (row: unknown[]) => void): Promise<void> {
+    let failure: { readonly error: unknown } | undefined
+    const each = (row: unknown[]) => {
+      if (failure) return
+      try {
+        take(row)
+      } catch (error) {
+        failure = { error }
+      }
+    }
+    await this.#channel.send(sql, parameters, { ...ours, each })
+    if (failure) throw (failure).error
+  }
+
   async column(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
-    const rows = (await this.#channel.send(sql, parameters, oursOfText)) as unknown[][]
-    return rows.map(([value]) => value)
+    const values: unknown[] = []
+    // postgres.js doesn't count the rows then, of which some may be there before the statement fails
+    await this.#channel.send(sql, parameters, { ...ours, each: ([value]) => void values.push(value) })
+    return values
   }
 
   async change(sql: string, parameters: readonly unknown[]): Promise<number> {

@@ -10,8 +10,8 @@ export interface How {
   readonly prepare: boolean
   /** Rows as arrays instead of objects. */
   readonly values: boolean
-  /** Whether it is one of ours that may fail behind its first rows: the next one on a user's client, of theirs, is not to feel it. */
-  readonly mayFailLate?: boolean
+  /** Takes each row as it comes in, in place of the result; may not throw. postgres.js doesn't count the rows then. */
+  readonly each?: (row: unknown[]) => void
 }
 
 /** For what is sent once. */
@@ -153,7 +153,8 @@ export class Line {
 }
 
 /** The query, sent now, with rows as asked. */
-export function startedAs(query: PostgresQuery, { values }: How): PostgresQuery {
+export function startedAs(query: PostgresQuery, { values, each }: How): PostgresQuery {
+  if (each) query.forEachFn = each
   return (values ? query.values() : query).execute()
 }
 

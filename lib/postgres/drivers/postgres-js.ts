@@ -1,7 +1,7 @@
 import type { DatastoreOfDriver, Driver, Insert, TableName } from '../../drizzle/dialect.js'
 import { InterfaceError } from '../../errors.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
-import type { StoredText } from '../../persistence/stored-event.js'
+import type { BeginTexts } from '../../persistence/recorders.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
 import { translate } from '../errors.js'
@@ -73,9 +73,10 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   readTexts(
     table: TableName,
     originatorId: string,
-    alone: (connection: PostgresConnection) => Promise<StoredText[] | undefined>,
-  ): Promise<StoredText[] | undefined> {
-    return this.#sharing?.reads.read(table, originatorId, alone) ?? this.read(alone)
+    begin: BeginTexts,
+    alone: (connection: PostgresConnection) => Promise<boolean>,
+  ): Promise<boolean> {
+    return this.#sharing?.reads.read(table, { originatorId, begin }, alone) ?? this.read(alone)
   }
 
   write<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {

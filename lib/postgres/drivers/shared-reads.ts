@@ -1,7 +1,7 @@
 import type { TableName } from '../../drizzle/dialect.js'
-import type { StoredText } from '../../persistence/stored-event.js'
 import { isConnectionLost, sqlState } from '../errors.js'
 import { qualified } from '../tables.js'
+import type { StreamToRead } from '../texts.js'
 import type { PostgresConnection } from './connection.js'
 import { Gathering } from './gathering.js'
 
@@ -12,21 +12,19 @@ export interface SharedReadsOptions {
   /**
    * Reads several streams by one query.
    *
-   * @returns For each its events; `undefined` for one that has to be read by itself.
+   * @returns For each whether that were all its events. If not, it has to be read by itself.
    */
   readonly together: (
     connection: PostgresConnection,
     table: TableName,
-    originatorIds: readonly string[],
-  ) => Promise<(StoredText[] | undefined)[]>
+    streams: readonly StreamToRead[],
+  ) => Promise<boolean[]>
 }
 
-type Alone = (connection: PostgresConnection) => Promise<StoredText[] | undefined>
-
 interface Waiting {
-  readonly originatorId: string
-  readonly alone: Alone
-  readonly resolve: (events: StoredText[] | undefined) => void
+  readonly stream: StreamToRead
+  readonly alone: (connection: PostgresConnection) => Promise<boolean>
+  readonly resolve: (isAll: boolean) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -50,7 +48,7 @@ export class SharedReads {
   }
 
   /** @param alone  Reads it by itself. */
-  read(table: TableName, originatorId: string, alone: Alone): Promise<StoredText[] | undefined> {
+  read(table: TableName, stream: StreamToRead, alone: Waiting['alone']): Promise<boolean> {
     const name = qualified(table)
     let gathering = this.#gatherings.get(name)
     if (!gathering) {
@@ -62,7 +60,7 @@ export class SharedReads {
     }
     const waitsIn = gathering
     return new Promise((resolve, reject) => {
-      waitsIn.add({ originatorId, alone, resolve, reject })
+      waitsIn.add({ stream, alone, resolve, reject })
     })
   }
 
@@ -79,13 +77,13 @@ export class SharedReads {
       reading.then(first.resolve, first.reject)
       return
     }
-    let streams: readonly (StoredText[] | undefined)[] = []
+    let areAll: readonly boolean[] = []
     try {
-      streams = await this.#options.outside((connection) =>
+      areAll = await this.#options.outside((connection) =>
         this.#options.together(
           connection,
           table,
-          reads.map(({ originatorId }) => originatorId),
+          reads.map(({ stream }) => stream),
         ),
       )
     } catch (error) {
@@ -98,8 +96,7 @@ export class SharedReads {
     }
     // what one of them failed for is not the others' affair
     reads.forEach(({ alone, resolve, reject }, index) => {
-      const stream = streams[index]
-      if (stream) resolve(stream)
+      if (areAll[index]) resolve(true)
       else this.#options.outside(alone).then(resolve, reject)
     })
   }

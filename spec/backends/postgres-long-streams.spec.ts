@@ -1,0 +1,110 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { expect } from 'chai'
+import type { StoredText } from '../../lib/persistence/stored-event.js'
+import { failure } from '../support/rejection.js'
+import { describePostgres } from '../support/postgres-server.js'
+import { Place, poolOwners, type School } from '../support/shared-statements.js'
+import { storedEvent, storedEvents, textsOf, versions } from '../support/stored-events.js'
+
+describePostgres('Long streams on PostgreSQL', () => {
+  for (const poolOwner of poolOwners) {
+    describe(`by ${poolOwner}`, () => {
+      let place: Place
+
+      beforeEach(async () => {
+        place = await Place.open(poolOwner)
+      })
+
+      afterEach(async () => {
+        await place[Symbol.asyncDispose]()
+      })
+
+      /** What follows a long stream is read in chunks. */
+      async function afterLongOne(): Promise<School> {
+        const school = await place.school()
+        await school.recorder.insertEvents(storedEvents('long', 1, 450))
+        expect(await textsOf(school.recorder, 'long')).to.have.length(450)
+        return school
+      }
+
+      for (const [name, given] of [
+        ['as long', storedEvents('dog', 1, 450)],
+        ['that end with a chunk', storedEvents('dog', 1, 200)],
+        ['of one event', storedEvents('dog', 7, 7)],
+        ['with gaps', [0, 1, 99, 100, 101, 350, 700].map((version) => storedEvent('dog', version))],
+        ['with versions far apart', [1, 2, 2 ** 53 - 1].map((version) => storedEvent('dog', version))],
+        [
+          'with separators in topics',
+          storedEvents('dog', 1, 250).map((each) => ({ ...each, topic: 'a\u001db\u001ec' })),
+        ],
+      ] as const) {
+        it(`come whole, those ${name}`, async () => {
+          const { recorder } = await afterLongOne()
+          await recorder.insertEvents(given)
+          for (let turn = 0; turn < 2; turn += 1) {
+            const texts = await textsOf(recorder, 'dog')
+            expect(versions(await recorder.selectEvents('dog'))).to.deep.equal(versions(given))
+            // where texts can't be told apart, there are the bytes
+            const isPlain = given.every(({ topic }) => topic.startsWith('Dog'))
+            expect(texts && texts.map(({ originatorVersion }) => originatorVersion)).to.deep.equal(
+              isPlain ? versions(given) : undefined,
+            )
+            expect(texts?.map(({ state }) => state)).to.deep.equal(
+              isPlain ? given.map(({ state }) => Buffer.from(state).toString()) : undefined,
+            )
+            expect(await textsOf(recorder, 'nobody')).to.deep.equal([])
+            await textsOf(recorder, 'long')
+          }
+        })
+      }
+
+      it('are asked for as bytes where one state in the middle is no text', async () => {
+        const { recorder } = await afterLongOne()
+        const given = storedEvents('dog', 1, 450)
+        given[333] = storedEvent('dog', 334, { state: Uint8Array.of(0xff, 0xfe) })
+        await recorder.insertEvents(given)
+        expect(await textsOf(recorder, 'dog')).to.equal(undefined)
+        expect(await recorder.selectEvents('dog')).to.have.length(450)
+        expect(await textsOf(recorder, 'long')).to.have.length(450)
+      })
+
+      it('begin anew where they are read anew', async () => {
+        const { recorder } = await afterLongOne()
+        await recorder.insertEvents(storedEvents('dog', 1, 300))
+        await recorder.insertEvents([storedEvent('dog', 301, { topic: 'Dog.\u001d' })])
+        const taken: number[][] = []
+        const begin = () => {
+          const these: number[] = []
+          taken.push(these)
+          return (stored: readonly StoredText[]) => void these.push(...stored.map((each) => each.originatorVersion))
+        }
+        expect(await recorder.selectTexts?.('dog', begin)).to.equal(true)
+        expect(taken).to.have.length(2)
+        expect(taken[0]).to.have.length(300)
+        expect(taken[1]).to.have.length(301)
+      })
+
+      it('are taken in the context of who asked, and what is thrown there is theirs', async () => {
+        const { recorder } = await afterLongOne()
+        const requests = new AsyncLocalStorage<string>()
+        const seen = new Set<string | undefined>()
+        const read = (request: string, fails: boolean) =>
+          requests.run(request, () =>
+            recorder.selectTexts?.('long', () => () => {
+              seen.add(requests.getStore())
+              if (fails) throw new Error(request)
+            }),
+          )
+        const [first, second, third] = await Promise.all([
+          failure(Promise.resolve(read('one', true))),
+          read('two', false),
+          failure(Promise.resolve(read('three', true))),
+        ])
+        expect([(first as Error).message, second, (third as Error).message]).to.deep.equal(['one', true, 'three'])
+        expect([...seen].sort()).to.deep.equal(['one', 'three', 'two'])
+        expect((await failure(Promise.resolve(read('alone', true)))) as Error).to.have.property('message', 'alone')
+        expect(await textsOf(recorder, 'long')).to.have.length(450)
+      })
+    })
+  }
+})
