@@ -23,19 +23,6 @@ export function definitionOf(aggregateClass: unknown): Definition {
   throw new ProgrammingError('This is no aggregate class: give one that extends Aggregate or EventedAggregate')
 }
 
-/**
- * The aggregate that events of one originator make, oldest first; `undefined` where there are none.
- *
- * Uses the events up: their values become the aggregate's own, without a copy.
- *
- * @throws TopicError, OriginatorIdError, OriginatorVersionError  As `Replay.take`.
- */
-export function replay(events: Iterable<DomainEvent>): Aggregate | undefined {
-  const making = new Replay()
-  for (const event of events) making.take(event)
-  return making.aggregate
-}
-
 /** Makes an aggregate of the events of one originator, as they come. */
 export class Replay {
   #definition: AggregateDefinition | undefined

@@ -72,7 +72,7 @@ export const separator = '\x1e'
 export function storedText(originatorId: string, line: string): StoredText | undefined {
   const topicAt = line.indexOf(separator) + 1
   const stateAt = line.indexOf(separator, topicAt) + 1
-  if (line.includes(separator, stateAt)) return undefined
+  if (topicAt === 0 || stateAt === 0 || line.includes(separator, stateAt)) return undefined
   return {
     originatorId,
     originatorVersion: Number(line.slice(0, topicAt - 1)),

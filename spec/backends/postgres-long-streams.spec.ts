@@ -1,10 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect } from 'chai'
+import { sql } from 'drizzle-orm'
 import type { StoredText } from '../../lib/persistence/stored-event.js'
 import { failure } from '../support/rejection.js'
 import { describePostgres } from '../support/postgres-server.js'
-import { Place, poolOwners, type School } from '../support/shared-statements.js'
-import { storedEvent, storedEvents, textsOf, versions } from '../support/stored-events.js'
+import { Place, type PlaceOptions, poolOwners, type School } from '../support/shared-statements.js'
+import { bytes, plain, storedEvent, storedEvents, textsOf, versions } from '../support/stored-events.js'
 
 describePostgres('Long streams on PostgreSQL', () => {
   for (const poolOwner of poolOwners) {
@@ -20,8 +21,8 @@ describePostgres('Long streams on PostgreSQL', () => {
       })
 
       /** What follows a long stream is read in chunks. */
-      async function afterLongOne(): Promise<School> {
-        const school = await place.school()
+      async function afterLongOne(options: PlaceOptions = {}): Promise<School> {
+        const school = await place.school(options)
         await school.recorder.insertEvents(storedEvents('long', 1, 450))
         expect(await textsOf(school.recorder, 'long')).to.have.length(450)
         return school
@@ -68,6 +69,62 @@ describePostgres('Long streams on PostgreSQL', () => {
         expect(await textsOf(recorder, 'long')).to.have.length(450)
       })
 
+      it('are asked for as bytes where a state holds what stands between events', async () => {
+        const { recorder } = await afterLongOne()
+        const state = bytes('{}\u001d2\u001eDog.Forged\u001e{}')
+        await recorder.insertEvents([storedEvent('dog', 1, { state })])
+        expect(await textsOf(recorder, 'dog')).to.equal(undefined)
+        expect((await recorder.selectEvents('dog')).map(plain)).to.deep.equal([plain(storedEvent('dog', 1, { state }))])
+      })
+
+      it('are asked for as bytes where the connection has text in another encoding by now', async () => {
+        const { datastore, recorder } = await afterLongOne({ max: 1 })
+        await recorder.insertEvents([storedEvent('dog', 1)])
+        await datastore.db.execute(sql`SET client_encoding TO 'LATIN1'`)
+        expect(await textsOf(recorder, 'dog')).to.equal(undefined)
+        expect(await recorder.selectEvents('dog')).to.have.length(1)
+      })
+
+      it('are asked for in chunks by the whole only', async () => {
+        const { recorder } = await afterLongOne()
+        const some = await textsOf(recorder, 'long', { gt: 98, lte: 204, limit: 104, desc: true })
+        expect(some?.map(({ originatorVersion }) => originatorVersion)).to.deep.equal(
+          Array.from({ length: 104 }, (_, i) => 204 - i),
+        )
+      })
+
+      it('are taken once each, a part at a time from the second one on', async () => {
+        const { recorder } = await afterLongOne()
+        await recorder.insertEvents(storedEvents('dog', 1, 250))
+        const parts = async (id: string) => {
+          const begun: number[][] = []
+          await recorder.selectTexts?.(id, () => {
+            const lengths: number[] = []
+            begun.push(lengths)
+            return (stored) => void lengths.push(stored.length)
+          })
+          return begun
+        }
+        expect(await parts('dog')).to.deep.equal([[100, 100, 50]])
+        expect(await parts('long')).to.deep.equal([[100, 100, 100, 100, 50]])
+        await textsOf(recorder, 'nobody')
+        expect(await parts('dog')).to.deep.equal([[250]])
+        expect(await parts('long')).to.deep.equal([[100, 100, 100, 100, 50]])
+      })
+
+      it('have no gap while others append to them', async () => {
+        const { recorder } = await afterLongOne()
+        const rival = await place.school()
+        for (let last = 450; last < 750; last += 30) {
+          const appending = rival.recorder.insertEvents(storedEvents('long', last + 1, last + 30))
+          const texts = await textsOf(recorder, 'long')
+          const found = texts?.map(({ originatorVersion }) => originatorVersion)
+          expect(found?.length).to.be.oneOf([last, last + 30])
+          expect(found).to.deep.equal(versions(storedEvents('long', 1, found!.length)))
+          await appending
+        }
+      })
+
       it('begin anew where they are read anew', async () => {
         const { recorder } = await afterLongOne()
         await recorder.insertEvents(storedEvents('dog', 1, 300))
@@ -88,9 +145,11 @@ describePostgres('Long streams on PostgreSQL', () => {
         const { recorder } = await afterLongOne()
         const requests = new AsyncLocalStorage<string>()
         const seen = new Set<string | undefined>()
+        let calls = 0
         const read = (request: string, fails: boolean) =>
           requests.run(request, () =>
             recorder.selectTexts?.('long', () => () => {
+              calls += 1
               seen.add(requests.getStore())
               if (fails) throw new Error(request)
             }),
@@ -102,7 +161,9 @@ describePostgres('Long streams on PostgreSQL', () => {
         ])
         expect([(first as Error).message, second, (third as Error).message]).to.deep.equal(['one', true, 'three'])
         expect([...seen].sort()).to.deep.equal(['one', 'three', 'two'])
-        expect((await failure(Promise.resolve(read('alone', true)))) as Error).to.have.property('message', 'alone')
+        calls = 0
+        expect((await failure(Promise.resolve(read('alone', true))))).to.have.property('message', 'alone')
+        expect(calls).to.equal(1)
         expect(await textsOf(recorder, 'long')).to.have.length(450)
       })
     })

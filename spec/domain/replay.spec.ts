@@ -2,9 +2,8 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { isDeepStrictEqual } from 'node:util'
 import type { Aggregate } from '../../lib/domain/aggregate.js'
-import { replay } from '../../lib/domain/replay.js'
 import { Cat, Puppy } from '../support/dogs.js'
-import { readAgain } from '../support/replayed.js'
+import { readAgain, replay } from '../support/replayed.js'
 
 describe('Replay of anything that happened', () => {
   it('equals the original, at each of its versions', () => {

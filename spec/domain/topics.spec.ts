@@ -2,10 +2,10 @@ import { expect } from 'chai'
 import { Aggregate } from '../../lib/domain/aggregate.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
 import { EventedAggregate, type Evolve } from '../../lib/domain/evented-aggregate.js'
-import { definitionOf, replay } from '../../lib/domain/replay.js'
+import { definitionOf } from '../../lib/domain/replay.js'
 import { findEvent, registerTopicAlias } from '../../lib/domain/topics.js'
 import { ProgrammingError, TopicError } from '../../lib/errors.js'
-import { readAgain } from '../support/replayed.js'
+import { readAgain, replay } from '../support/replayed.js'
 
 @aggregate('Ship', { created: event('Launched', 'name') })
 class Ship extends Aggregate {

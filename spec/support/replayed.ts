@@ -1,7 +1,14 @@
 import type { Aggregate } from '../../lib/domain/aggregate.js'
 import { ownCopy } from '../../lib/domain/copy.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
-import { replay } from '../../lib/domain/replay.js'
+import { Replay } from '../../lib/domain/replay.js'
+
+/** The aggregate that events of one originator make, oldest first; `undefined` where there are none. Uses them up. */
+export function replay(events: Iterable<DomainEvent>): Aggregate | undefined {
+  const making = new Replay()
+  for (const event of events) making.take(event)
+  return making.aggregate
+}
 
 /** The aggregate that its pending events make, as if they had been stored and read again. */
 export function replayed(aggregate: Aggregate): Aggregate | undefined {
