@@ -185,7 +185,7 @@ describePostgres('Streams on PostgreSQL that are read together', () => {
         await datastore.close()
         for (const outcome of await reading) {
           if (outcome.status === 'rejected') expect(outcome.reason).to.be.instanceOf(InterfaceError)
-          else expect(outcome.value).to.be.an('array').that.is.not.empty  
+          else expect(outcome.value).to.have.property('length').that.is.above(0)
         }
         await rejection(textsOf(recorder, 'dog 1'), InterfaceError, 'closed')
       })

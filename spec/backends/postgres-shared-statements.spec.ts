@@ -14,7 +14,7 @@ import { failure, rejection } from '../support/rejection.js'
 import { Place, type PlaceOptions, poolOwners, type School } from '../support/shared-statements.js'
 import { bytes, storedEvent } from '../support/stored-events.js'
 import { PostgresProxy } from '../support/tcp-peer.js'
-import { within } from '../support/victim.js'
+import { eventually, within } from '../support/victim.js'
 
 const ends = ['commit', 'rollback'] as const
 
@@ -61,6 +61,27 @@ for (const poolOwner of poolOwners) {
           expect(statements.join()).to.match(/INSERT INTO .*school_events/s)
         }
       })
+
+      const big = (name: string) => [event(name, 1, name.padEnd(300_000, '.'))]
+      for (const [what, inserts, expected] of [
+        ['six hundred events', (name: string) => Array.from({ length: 60 }, (_, i) => events(`${name} ${i}`, 10)), 2],
+        ['more than a MiB', (name: string) => Array.from({ length: 5 }, (_, i) => big(`${name} ${i}`)), 2],
+        [
+          'one that is too long for others to share',
+          (name: string) => [1, 600, 1].map((count, i) => events(`${name} ${i}`, count)),
+          3,
+        ],
+      ] as const) {
+        it(`together, as many as a statement takes: ${what}`, async () => {
+          const exchanges = await exchangesOf(({ recorder }, name) =>
+            Promise.all(inserts(name).map((each) => recorder.insertEvents(each))),
+          )
+          const executed = exchanges.flatMap(({ messages }) => messages.filter((message) => message === 'Execute'))
+          expect(executed).to.have.length(expected)
+          const all = ['first', 'second', 'third'].flatMap((name) => inserts(name).flat().map(storedKey))
+          expect((await place.stored()).sort()).to.deep.equal(all.sort())
+        })
+      }
 
       it('together, where some conflict: only those are looked at again', async () => {
         const exchanges = await exchangesOf(({ recorder }, name) =>
@@ -681,6 +702,31 @@ for (const poolOwner of poolOwners) {
         expect(maximum).to.equal(first)
         expect(seen.map((one) => one.id)).to.deep.equal([first])
         expect(await other.recorder.selectNotifications({ limit: 1000 })).to.have.length(3 + 10 * count)
+      })
+    }
+
+    for (const [max, atATime] of [
+      [2, 1],
+      [16, 4],
+    ] as const) {
+      it(`are stored while many are sent by themselves and take their time, of ${max} connections`, async () => {
+        const { recorder } = await place.school({ max })
+        await asleep(rival)
+        // with one version twice each of them goes by itself
+        const slow = startTogether(
+          recorder,
+          Array.from({ length: 20 }, (_, i) => [nap(`slow ${i}`), nap(`slow ${i}`)]),
+        )
+        await eventually('as many as go at a time', async () => (await place.asleep()) === atATime)
+        for (const round of [1, 2, 3]) {
+          await within('the saves beside them', startTogether(recorder, neighbours(`, ${round}`)))
+          expect(await place.asleep()).to.be.at.most(atATime)
+        }
+        await awake(rival)
+        for (const outcome of await slow) {
+          expect(outcome).to.have.property('reason').that.is.instanceOf(RecordConflictError)
+        }
+        expect(await place.stored()).to.have.length(3 * neighbours().flat().length)
       })
     }
 

@@ -77,6 +77,11 @@ export class Place implements AsyncDisposable {
     await eventually('a backend that waits', async () => (await this.#waiting(event)).length > 0)
   }
 
+  /** How many of the schools' backends sleep just now. */
+  async asleep(): Promise<number> {
+    return (await this.#waiting('PgSleep')).length
+  }
+
   /** Ends those backends that wait for that. @returns How many. */
   async end(event: string): Promise<number> {
     const waiting = await this.#waiting(event)
