@@ -156,7 +156,8 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     isAll ||= await unlessNoText(connection, () =>
       statements.selectTexts(connection, this, table, asText('state'), originatorId, beginCounting, options),
     )
-    if (isWhole) {
+    // inside of transactions none comes as text, however long
+    if (isWhole && !connection.inTransaction) {
       if (isAll && events >= longStream) this.#ofLongStreams.add(name)
       else this.#ofLongStreams.delete(name)
     }

@@ -94,7 +94,7 @@ describePostgres('Long streams on PostgreSQL', () => {
       })
 
       it('are taken once each, a part at a time from the second one on', async () => {
-        const { recorder } = await afterLongOne()
+        const { datastore, recorder } = await afterLongOne()
         await recorder.insertEvents(storedEvents('dog', 1, 250))
         const parts = async (id: string) => {
           const begun: number[][] = []
@@ -105,11 +105,21 @@ describePostgres('Long streams on PostgreSQL', () => {
           })
           return begun
         }
+        const inParts = [[100, 100, 100, 100, 50]]
         expect(await parts('dog')).to.deep.equal([[100, 100, 50]])
-        expect(await parts('long')).to.deep.equal([[100, 100, 100, 100, 50]])
-        await textsOf(recorder, 'nobody')
-        expect(await parts('dog')).to.deep.equal([[250]])
-        expect(await parts('long')).to.deep.equal([[100, 100, 100, 100, 50]])
+        expect(await parts('long')).to.deep.equal(inParts)
+        await datastore.transaction(() => textsOf(recorder, 'long'))
+        expect(await parts('long')).to.deep.equal(inParts)
+        await recorder.insertEvents([0, 1, 99, 100, 101, 350, 700].map((version) => storedEvent('gaps', version)))
+        expect(await parts('gaps')).to.deep.equal([[3, 2, 1, 1]])
+        // that was a short one
+        expect(await parts('long')).to.deep.equal([[450]])
+        await recorder.insertEvents(storedEvents('odd', 1, 120))
+        await recorder.insertEvents([storedEvent('odd', 121, { topic: 'Dog.\u001d' })])
+        expect(await parts('odd')).to.deep.equal([[100], [121]])
+        // and so was that, although more were taken in all
+        expect(await parts('long')).to.deep.equal([[450]])
+        expect(await parts('long')).to.deep.equal(inParts)
       })
 
       it('have no gap while others append to them', async () => {
@@ -162,7 +172,7 @@ describePostgres('Long streams on PostgreSQL', () => {
         expect([(first as Error).message, second, (third as Error).message]).to.deep.equal(['one', true, 'three'])
         expect([...seen].sort()).to.deep.equal(['one', 'three', 'two'])
         calls = 0
-        expect((await failure(Promise.resolve(read('alone', true))))).to.have.property('message', 'alone')
+        expect(await failure(Promise.resolve(read('alone', true)))).to.have.property('message', 'alone')
         expect(calls).to.equal(1)
         expect(await textsOf(recorder, 'long')).to.have.length(450)
       })
