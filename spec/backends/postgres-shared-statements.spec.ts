@@ -13,7 +13,7 @@ import { type Exchange, Wiretap } from '../support/postgres-wiretap.js'
 import { failure, rejection } from '../support/rejection.js'
 import { Place, type PlaceOptions, poolOwners, type School } from '../support/shared-statements.js'
 import { bytes, storedEvent } from '../support/stored-events.js'
-import { PostgresProxy } from '../support/tcp-peer.js'
+import { FaultProxy } from '../support/fault-proxy.js'
 import { eventually, within } from '../support/victim.js'
 
 const ends = ['commit', 'rollback'] as const
@@ -545,7 +545,7 @@ for (const poolOwner of poolOwners) {
       })
 
       it('(with the server’s answer) have no conflict with themselves', async () => {
-        await using proxy = await PostgresProxy.before(postgresUrl())
+        await using proxy = await FaultProxy.before(postgresUrl())
         const school = await place.school({ url: proxy.url, max: 1 })
         const inserts = neighbours()
         const leading = school.recorder.insertEvents(inserts[0]!)

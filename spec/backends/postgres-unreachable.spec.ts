@@ -2,7 +2,8 @@ import { expect } from 'chai'
 import { Child } from '../support/child.js'
 import { freshSchema } from '../support/postgres-backends.js'
 import { describePostgres, postgresUrl } from '../support/postgres-server.js'
-import { Peer, PostgresProxy } from '../support/tcp-peer.js'
+import { FaultProxy } from '../support/fault-proxy.js'
+import { Peer } from '../support/tcp-peer.js'
 
 const poolTimeoutMs = 300
 const poolKinds = { 'a pool of ours': 'ours', "a user's database": 'db' }
@@ -36,7 +37,7 @@ describePostgres('A PostgreSQL server that cannot be reached', () => {
       })
 
       it('can be reached later, by the same datastore', async () => {
-        await using proxy = await PostgresProxy.before(postgresUrl())
+        await using proxy = await FaultProxy.before(postgresUrl())
         await using schema = await freshSchema()
         await proxy.down()
         const url = new URL(proxy.url)

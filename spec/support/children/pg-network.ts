@@ -6,17 +6,17 @@ import { RecordConflictError } from '../../../lib/errors.js'
 import { Dog } from '../dogs.js'
 import { owners } from '../postgres-backends.js'
 import { failure, rejection } from '../rejection.js'
-import { PostgresProxy } from '../tcp-peer.js'
+import { FaultProxy } from '../fault-proxy.js'
 import { Victim, lost, lostForNow, variation, within } from '../victim.js'
 
-await using proxy = await PostgresProxy.before(process.argv[2] ?? '')
+await using proxy = await FaultProxy.before(process.argv[2] ?? '')
 const victim = await Victim.start({ through: proxy.url, poolTimeoutMs: 1500 })
 const { datastore, school } = victim
 let n = 0
 
 await variation('connections are reset while they idle', async () => {
   await victim.warm()
-  proxy.cut()
+  proxy.reset()
   await delay(50)
   await school.save(new Dog('survivor 1'))
   await victim.expectHealthy()
@@ -30,7 +30,7 @@ await variation('connections are reset while statements are under way', async ()
     }),
   )
   await victim.waitsFor('PgSleep')
-  proxy.cut()
+  proxy.reset()
   await transaction
   // the server learns of it when it has something to say
   await victim.die('seen')
@@ -43,7 +43,7 @@ await variation('connections are reset while statements are under way, and other
     Promise.resolve(datastore.db.execute(sql`SELECT pg_sleep(3)`)),
   )
   await victim.waitsFor('PgSleep', victim.max)
-  proxy.cut()
+  proxy.reset()
   const following = sleeping.map(async (query) => {
     await failure(query)
     // nothing between: not even a turn of the event loop
@@ -69,7 +69,7 @@ for (const [course, goesOn] of Object.entries(courses)) {
       school.transaction(async (session) => {
         await session.insert(owners).values({ name: 'dead 5' })
         await school.save(dog)
-        proxy.cut()
+        proxy.reset()
         await delay(50)
         await goesOn()
       }),
