@@ -32,7 +32,7 @@ export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends F
     // a factory that was given none is one of whatever the environment names
     if (this.#given) return this.#given
     if (this.#closed && !this.#shared) throw new InterfaceError('The factory is closed')
-    return (this.#shared ??= sharedDatastore(this.env)) as D
+    return (this.#shared ??= sharedDatastore(this.env, this.topicBase)) as D
   }
 
   override check(): void {

@@ -1,5 +1,6 @@
-import { postgresOpener } from '../postgres/datastore.js'
-import { sqliteOpener } from '../sqlite/datastore.js'
+import { type PostgresConnectionOptions, postgresOpener } from '../postgres/datastore.js'
+import { type SqliteConnectionOptions, sqliteOpener } from '../sqlite/datastore.js'
+import type * as creators from './connection-creator.js'
 import { registerOpener } from './shared-datastores.js'
 
 export { Datastore } from './datastore.js'
@@ -12,6 +13,12 @@ export {
   DrizzleTrackingRecorder,
   type RecorderOptions,
 } from './recorders.js'
+
+/** What a connection is opened with: better-sqlite3's options, or those of postgres.js. */
+export type ConnectionOptions = PostgresConnectionOptions | SqliteConnectionOptions
+export type ConnectionCreator<Options extends object = ConnectionOptions> = creators.ConnectionCreator<Options>
+export type CreatedConnection<Options extends object = ConnectionOptions> = creators.CreatedConnection<Options>
+export type { ConnectionRequest } from './connection-creator.js'
 
 // this door is where the dialects meet: rooms to the left of them don't know them
 registerOpener(sqliteOpener)

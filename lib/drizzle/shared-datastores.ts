@@ -1,5 +1,6 @@
 import { ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
+import { creatorKey, creatorSource, type CreatorSource } from './connection-creator.js'
 import type { Datastore } from './datastore.js'
 
 /** How a dialect opens the datastore that an environment asks for. */
@@ -10,7 +11,12 @@ export interface DatastoreOpener {
   accepts(url: string): boolean
   /** What datastores of the same configuration have in common; undefined where each is its own (`:memory:`). */
   key(url: string): string | undefined
-  open(url: string, options: { poolTimeoutMs: number; poolSize: number | undefined }): Datastore
+  /** @param creator  Where connections are asked for; where there is none, they are made by the URL. */
+  open(
+    url: string,
+    options: { poolTimeoutMs: number; poolSize: number | undefined },
+    creator: CreatorSource | undefined,
+  ): Datastore
 }
 
 const openers: DatastoreOpener[] = []
@@ -23,11 +29,12 @@ export function registerOpener(opener: DatastoreOpener): void {
 }
 
 /**
- * The datastore for an environment: within a process the same one for the same URL, schema and options.
+ * The datastore for an environment: within a process the same one for the same URL, schema, options and connection creator.
  *
+ * @param topicBase  Where the connection creator's topic starts, if it is relative.
  * @throws ProgrammingError  `DRIZZLE_URL` is missing, or its form is not known. Its value is not shown: it may hold a password.
  */
-export function sharedDatastore(env: Environment): Datastore {
+export function sharedDatastore(env: Environment, topicBase?: string | URL): Datastore {
   const url = env.text('DRIZZLE_URL')
   if (!url) {
     throw new ProgrammingError(
@@ -42,10 +49,13 @@ export function sharedDatastore(env: Environment): Datastore {
     // left to the URL where it isn't set
     poolSize: env.text('DRIZZLE_POOL_SIZE') ? env.integer('DRIZZLE_POOL_SIZE', 10, 1) : undefined,
   }
+  const creator = creatorSource(env, url, topicBase)
   const urlKey = opener.key(url)
-  const key = urlKey && JSON.stringify([urlKey, env.text('DRIZZLE_SCHEMA') ?? null, options])
+  const key =
+    urlKey &&
+    JSON.stringify([urlKey, env.text('DRIZZLE_SCHEMA') ?? null, options, creator ? creatorKey(creator) : null])
   const known = key === undefined ? undefined : shared.get(key)
-  const datastore = known && !known.isClosed ? known : opener.open(url, options)
+  const datastore = known && !known.isClosed ? known : opener.open(url, options, creator)
   if (key) shared.set(key, datastore)
   users.set(datastore, (users.get(datastore) ?? 0) + 1)
   return datastore

@@ -1,19 +1,23 @@
-import { entityKind } from 'drizzle-orm'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type { DrizzleConfiguration } from '../drizzle/configuration.js'
 import { Datastore } from '../drizzle/datastore.js'
+import type { CreatedConnections, CreatorSource } from '../drizzle/connection-creator.js'
+import { CreatedDriver } from '../drizzle/created-driver.js'
+import type { Driver } from '../drizzle/dialect.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { PostgresDialect } from './dialect.js'
-import { loadPostgres, type PostgresClient } from './drivers/client.js'
+import { loadPostgres } from './drivers/client.js'
 import type { PostgresConnection } from './drivers/connection.js'
+import { clientOf, isDrizzleDatabase, requireClient } from './drivers/given-client.js'
 import { GivenSource } from './drivers/given.js'
+import type { ClientOptions } from './drivers/link.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
 import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
 import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
-import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
+import { isPostgresUrl, parseSource, type PostgresSource, sourceKey, urlForms } from './source.js'
 import { selectTextsTogether } from './texts.js'
 
 /** A datastore on PostgreSQL; `Schema` is the user's own tables. */
@@ -75,6 +79,12 @@ export interface PostgresOptions<
   readonly onparameter?: ((key: string, value: unknown) => void) | undefined
 }
 
+/** What a connection is opened with: postgres.js's part of the options. */
+export type PostgresConnectionOptions = Omit<
+  PostgresOptions,
+  'schema' | 'logger' | 'casing' | 'poolTimeoutMs' | 'shareStatements'
+>
+
 /** The source among the options. */
 export interface PostgresSourceOptions<
   Schema extends Record<string, unknown> = Record<string, never>,
@@ -114,16 +124,8 @@ export function postgres<Schema extends Record<string, unknown>>(
   }
   if (!isDrizzleDatabase(source)) return open({ ...source, ...options })
   checkOptions(options, ['poolTimeoutMs', 'shareStatements'])
-  const { poolTimeoutMs = defaultTimeoutMs } = options
-  const client = clientOf(source)
-  const dialect = dialectFor(options)
-  const driver = new PostgresJsDriver<Schema>({
-    source: new GivenSource(client, poolTimeoutMs, loadPostgres),
-    handles: DrizzleHandles.like<Schema>(source),
-    db: source,
-    sharing: sharingFor(options, dialect, client.options.max),
-  })
-  return new Datastore({ dialect, driver, poolTimeoutMs })
+  const opening = openingWith<Schema>(options)
+  return opened(opening, given(opening, { db: source }))
 }
 
 /** How environments open datastores on PostgreSQL. */
@@ -131,7 +133,8 @@ export const postgresOpener: DatastoreOpener = {
   forms: urlForms,
   accepts: isPostgresUrl,
   key: (url) => `postgresql ${sourceKey(url)}`,
-  open: (url, { poolTimeoutMs, poolSize }) => postgres(url, { poolTimeoutMs, max: poolSize }) as unknown as Datastore,
+  open: (url, { poolTimeoutMs, poolSize }, creator) =>
+    open({ url, poolTimeoutMs, max: poolSize }, creator) as unknown as Datastore,
 }
 
 const defaultTimeoutMs = 30_000
@@ -146,33 +149,116 @@ const driverOptions = [
 
 function open<Schema extends Record<string, unknown>>(
   options: PostgresSourceOptions<Schema>,
+  creator?: CreatorSource,
 ): PostgresDatastore<Schema> {
   checkOptions(options, [...ownOptions, ...driverOptions])
-  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, shareStatements: _, ...others } = options
+  const opening = openingWith(options)
+  const stated = connectionOptions(opening) // refused now, whoever makes the connections
+  if (!creator) return opened(opening, pooled(opening, stated, clientOptions(opening, stated)))
+  const make = (connections: CreatedConnections) => created(opening, connections)
+  return opened(opening, new CreatedDriver({ source: creator, dialect: 'postgresql', make }))
+}
+
+/** What drivers are made with, whatever the connections are. */
+interface Opening<Schema extends Record<string, unknown>> {
+  readonly options: PostgresSourceOptions<Schema>
+  readonly source: PostgresSource | undefined
+  readonly poolTimeoutMs: number
+  readonly dialect: PostgresDialect
+}
+
+function openingWith<Schema extends Record<string, unknown>>(options: PostgresSourceOptions<Schema>): Opening<Schema> {
+  const { url, poolTimeoutMs = defaultTimeoutMs } = options
   const source = url === undefined ? undefined : parseSource(url)
-  const stated = Object.fromEntries(Object.entries(others).filter(([, value]) => value !== undefined))
-  const given: PostgresOptions = { ...source?.options, ...stated }
-  checkOptions(given, driverOptions) // the URL may say some of them too
-  const { max = 10, connect_timeout = 30, idle_timeout = 0, max_lifetime } = given
-  const clientOptions = { onnotice: () => undefined, ...given }
-  const dialect = dialectFor(options)
-  const connections = new PooledSource(
-    {
-      max,
-      timeoutMs: poolTimeoutMs,
-      connectTimeoutMs: connect_timeout * 1000 || Infinity,
-      idleMs: idle_timeout * 1000,
-      lifetimeMs: () => (max_lifetime ?? 60 * (30 + Math.random() * 30)) * 1000,
-    },
-    source ? [source.url, clientOptions] : [clientOptions],
-    loadPostgres,
-  )
-  const driver = new PostgresJsDriver<Schema>({
-    source: connections,
-    handles: DrizzleHandles.configured({ schema, logger, casing }),
+  return { options, source, poolTimeoutMs, dialect: dialectFor(options) }
+}
+
+function opened<Schema extends Record<string, unknown>>(
+  { dialect, poolTimeoutMs }: Opening<Schema>,
+  driver: DriverOf<Schema>,
+): PostgresDatastore<Schema> {
+  return new Datastore({ dialect, driver, poolTimeoutMs })
+}
+
+type DriverOf<Schema extends Record<string, unknown>> = Driver<
+  PostgresDatabase<Schema>,
+  PostgresSession<Schema>,
+  PostgresConnection
+>
+
+/** Connections of ours. @param source  What each is opened with, or what tells it. */
+function pooled<Schema extends Record<string, unknown>>(
+  { options, poolTimeoutMs, dialect }: Opening<Schema>,
+  { max = 10, connect_timeout = 30, idle_timeout = 0, max_lifetime }: PostgresConnectionOptions,
+  source: ConstructorParameters<typeof PooledSource>[1],
+): DriverOf<Schema> {
+  const pool = {
+    max,
+    timeoutMs: poolTimeoutMs,
+    connectTimeoutMs: connect_timeout * 1000 || Infinity,
+    idleMs: idle_timeout * 1000,
+    lifetimeMs: () => (max_lifetime ?? 60 * (30 + Math.random() * 30)) * 1000,
+  }
+  return new PostgresJsDriver<Schema>({
+    source: new PooledSource(pool, source, loadPostgres),
+    handles: DrizzleHandles.configured(options),
     sharing: sharingFor(options, dialect, max),
   })
-  return new Datastore({ dialect, driver, poolTimeoutMs })
+}
+
+/** A user's own database or client. */
+function given<Schema extends Record<string, unknown>>(
+  { options, poolTimeoutMs, dialect }: Opening<Schema>,
+  { db, client }: { readonly db?: object | undefined; readonly client?: object | undefined },
+): DriverOf<Schema> {
+  const theirs = db ? clientOf(db) : requireClient(client)
+  return new PostgresJsDriver<Schema>({
+    source: new GivenSource(theirs, poolTimeoutMs, loadPostgres),
+    handles: db ? DrizzleHandles.like<Schema>(db) : DrizzleHandles.configured(options),
+    db,
+    sharing: sharingFor(options, dialect, theirs.options.max),
+  })
+}
+
+/** What a connection creator gives: the first answer tells whether there are connections of ours, which it is asked for one by one. */
+async function created<Schema extends Record<string, unknown>>(
+  opening: Opening<Schema>,
+  connections: CreatedConnections,
+): Promise<DriverOf<Schema>> {
+  const answer = await connections.ask('write', opening.poolTimeoutMs)
+  if (!answer.options) {
+    // what Drizzle does to the client of a database, whose sessions read dates and JSON themselves
+    if (answer.client) (await loadPostgres()).prepare(requireClient(answer.client))
+    return given(opening, answer)
+  }
+  let first: object | undefined = answer.options
+  return pooled(opening, connectionOptions(opening, first), async (timeoutMs) => {
+    const more = first ?? (await connections.ask('write', timeoutMs)).options
+    first = undefined
+    if (!more) throw new ProgrammingError('A connection creator that has returned { options } has to do so each time')
+    return clientOptions(opening, connectionOptions(opening, more))
+  })
+}
+
+/** What the URL says, what the options say instead, and what a connection creator says instead of these. */
+function connectionOptions<Schema extends Record<string, unknown>>(
+  { options, source }: Opening<Schema>,
+  created: object = {},
+): PostgresConnectionOptions {
+  const isOurs = (name: string) => (ownOptions as readonly string[]).includes(name)
+  const stated = Object.entries(options).filter(([name, value]) => value !== undefined && !isOurs(name))
+  const more = Object.entries(created).filter(([, value]) => value !== undefined)
+  const merged = { ...source?.options, ...Object.fromEntries(stated), ...Object.fromEntries(more) }
+  checkOptions(merged, driverOptions) // the URL may say some of them too
+  return merged
+}
+
+function clientOptions<Schema extends Record<string, unknown>>(
+  { source }: Opening<Schema>,
+  options: PostgresConnectionOptions,
+): ClientOptions {
+  const withNotices = { onnotice: () => undefined, ...options }
+  return source ? [source.url, withNotices] : [withNotices]
 }
 
 type Sharing = Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>
@@ -235,37 +321,4 @@ function checkOptions(options: object, known: readonly string[]): void {
       throw new ProgrammingError(`The option ${name} must be a number from 0, in seconds`)
     }
   }
-}
-
-/** Told by Drizzle's own names of its classes, so that no driver has to be loaded for it. */
-function kindOf(object: object): string | undefined {
-  const kinds = object.constructor as { [entityKind]?: unknown } | undefined
-  const kind = kinds?.[entityKind]
-  return typeof kind === 'string' ? kind : undefined
-}
-
-function isDrizzleDatabase(source: object): boolean {
-  return kindOf(source) !== undefined || '$client' in source
-}
-
-/** Takes the client out of the user's Drizzle database. @throws ProgrammingError  It is none of postgres.js's. */
-function clientOf(db: object): PostgresClient {
-  const kind = kindOf(db)
-  if (kind !== 'PostgresJsDatabase') {
-    throw new ProgrammingError(
-      'postgres() takes a Drizzle database of postgres.js (drizzle-orm/postgres-js), not ' +
-        (kind === undefined ? 'this object' : `a ${kind}`),
-    )
-  }
-  const client = (db as { $client?: Partial<PostgresClient> }).$client
-  if (typeof client?.unsafe !== 'function' || typeof client.begin !== 'function' || !client.options) {
-    throw new ProgrammingError('postgres() takes a Drizzle database of postgres.js; this one has no such client')
-  }
-  const { value, row } = client.options.transform
-  if (value.from ?? row.from) {
-    throw new ProgrammingError(
-      'The database given to postgres() has a client with the option transform for values or rows, which would change events; give it one without',
-    )
-  }
-  return client as PostgresClient
 }

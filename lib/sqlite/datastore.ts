@@ -1,14 +1,19 @@
 import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3'
 import { entityKind } from 'drizzle-orm'
 import type { DrizzleConfiguration } from '../drizzle/configuration.js'
+import type { CreatedConnections, CreatorSource } from '../drizzle/connection-creator.js'
+import { CreatedDriver } from '../drizzle/created-driver.js'
 import { Datastore } from '../drizzle/datastore.js'
+import type { Driver } from '../drizzle/dialect.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { sqliteDialect } from './dialect.js'
-import { BetterSqlite3Driver, clientOf } from './drivers/better-sqlite3.js'
-import type { SqliteConnection } from './drivers/connection.js'
+import { BetterSqlite3Driver, clientOf, requireClient, type SqliteConnectionOptions } from './drivers/better-sqlite3.js'
+import type { SqliteClient, SqliteConnection } from './drivers/connection.js'
 import { DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
-import { isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
+import { isInMemory, isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
+
+export type { SqliteConnectionOptions } from './drivers/better-sqlite3.js'
 
 /** A datastore on SQLite; `Schema` is the user's own tables. */
 export type SqliteDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
@@ -75,7 +80,10 @@ export function sqlite<Schema extends Record<string, unknown>>(
   if ('url' in source) return open({ ...source, ...options })
   requireKindOfDatabase(source)
   checkOptions(options, ['poolTimeoutMs', 'shareCommits'])
-  return datastore(DrizzleHandles.like<Schema>(source), { client: clientOf(source as { $client?: unknown }) }, options)
+  return opened(
+    driver(DrizzleHandles.like<Schema>(source), { client: clientOf(source as { $client?: unknown }) }, options),
+    options,
+  )
 }
 
 /** How environments open datastores on SQLite. */
@@ -86,23 +94,99 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }),
+  open: (url, { poolTimeoutMs }, creator) => open({ url, poolTimeoutMs }, creator),
 }
 
-function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptions<Schema>): SqliteDatastore<Schema> {
+function open<Schema extends Record<string, unknown>>(
+  options: SqliteSourceOptions<Schema>,
+  creator?: CreatorSource,
+): SqliteDatastore<Schema> {
   checkOptions(options, ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'synchronous', 'shareCommits'])
   if (typeof options.url !== 'string') throw new ProgrammingError('The option url must be text')
-  return datastore(DrizzleHandles.configured(options), parseSource(options.url), options)
+  const { file } = parseSource(options.url)
+  if (!creator) return opened(driver(DrizzleHandles.configured(options), { file }, options), options)
+  const make = (connections: CreatedConnections) => created(options, file, connections)
+  return opened(new CreatedDriver({ source: creator, dialect: 'sqlite', make }), options)
 }
 
-function datastore<Schema extends Record<string, unknown>>(
-  handles: DrizzleHandles<Schema>,
-  source: ConstructorParameters<typeof BetterSqlite3Driver<Schema>>[0]['source'],
-  { poolTimeoutMs = 30_000, synchronous = 'full', shareCommits = true }: SqliteOptions<Schema>,
+type DriverOf<Schema extends Record<string, unknown>> = Driver<
+  SqliteDatabase<Schema>,
+  SqliteSession<Schema>,
+  SqliteConnection
+>
+
+function opened<Schema extends Record<string, unknown>>(
+  driver: DriverOf<Schema>,
+  { poolTimeoutMs = defaultTimeoutMs }: SqliteOptions<Schema>,
 ): SqliteDatastore<Schema> {
-  const driver = new BetterSqlite3Driver<Schema>({ source, handles, poolTimeoutMs, synchronous, shareCommits })
   return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs })
 }
+
+function driver<Schema extends Record<string, unknown>>(
+  handles: DrizzleHandles<Schema>,
+  source: ConstructorParameters<typeof BetterSqlite3Driver<Schema>>[0]['source'],
+  { poolTimeoutMs = defaultTimeoutMs, synchronous = 'full', shareCommits = true }: SqliteOptions<Schema>,
+): DriverOf<Schema> {
+  return new BetterSqlite3Driver<Schema>({ source, handles, poolTimeoutMs, synchronous, shareCommits })
+}
+
+/** What a connection creator gives, for the writer and, where there can be one beside it, for the reader. */
+async function created<Schema extends Record<string, unknown>>(
+  options: SqliteSourceOptions<Schema>,
+  file: string,
+  connections: CreatedConnections,
+): Promise<DriverOf<Schema>> {
+  const ask = (purpose: 'write' | 'read') => connections.ask(purpose, options.poolTimeoutMs ?? defaultTimeoutMs)
+  const writing = await ask('write')
+  if (writing.options) {
+    const write = connectionOptions(writing.options)
+    const reading = file === ':memory:' ? undefined : await ask('read')
+    if (reading && !reading.options) throw differs()
+    const source = { file, write, read: connectionOptions(reading?.options) }
+    return driver(DrizzleHandles.configured(options), source, options)
+  }
+  const client = clientIn(writing)
+  const reader = isInMemory(client) ? undefined : clientIn(await ask('read'))
+  if (reader && sameFile(reader.name) !== sameFile(client.name)) throw differs()
+  const handles = writing.db ? DrizzleHandles.like<Schema>(writing.db) : DrizzleHandles.configured(options)
+  // the same one for both is one connection, which readers and the writer share by turns
+  return driver(handles, { client, ...(reader !== client && { reader }) }, options)
+}
+
+function clientIn({
+  client,
+  db,
+}: {
+  readonly client?: object | undefined
+  readonly db?: object | undefined
+}): SqliteClient {
+  if (db) {
+    requireKindOfDatabase(db)
+    return clientOf(db)
+  }
+  if (!client) throw differs()
+  return requireClient(client)
+}
+
+function connectionOptions(options: object = {}): SqliteConnectionOptions {
+  const known = ['readonly', 'fileMustExist', 'nativeBinding', 'verbose']
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || known.includes(name)) continue
+    const advice = name === 'timeout' ? '; how long to wait for locks says DRIZZLE_POOL_TIMEOUT_MS' : ''
+    throw new ProgrammingError(
+      `A connection creator's options for SQLite are ${known.join(', ')}, not ${name}${advice}`,
+    )
+  }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+}
+
+function differs(): ProgrammingError {
+  return new ProgrammingError(
+    "A connection creator has to return connections of one kind and to one file for 'write' and for 'read'",
+  )
+}
+
+const defaultTimeoutMs = 30_000
 
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {

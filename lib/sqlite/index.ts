@@ -1,3 +1,9 @@
-export { sqlite, type SqliteDatastore, type SqliteOptions, type SqliteSourceOptions } from './datastore.js'
+export {
+  sqlite,
+  type SqliteConnectionOptions,
+  type SqliteDatastore,
+  type SqliteOptions,
+  type SqliteSourceOptions,
+} from './datastore.js'
 export type { SqliteDatabase, SqliteSession } from './session.js'
 export { eventsTable, snapshotsTable, trackingTable, type TableOptions } from './tables.js'

@@ -53,6 +53,11 @@ export function sameFile(file: string): string {
   return path
 }
 
+/** Whether a database, by its file's name, is nobody's but its connection's. */
+export function isInMemory({ name }: { readonly name: string }): boolean {
+  return name === ':memory:' || name === ''
+}
+
 function fileSource(name: string): SqliteSource {
   if (name === ':memory:') return { file: name }
   if (name.trim() === '') throw notKnown()

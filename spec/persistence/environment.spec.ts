@@ -177,7 +177,6 @@ describe('What is not built yet', function () {
     ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
     ['DRIZZLE_SCOPED_SESSION_TOPIC', './session.js#get'],
     ['DRIZZLE_REQUIRE_SCOPED_SESSION', 'y'],
-    ['DRIZZLE_CONNECTION_CREATOR_TOPIC', () => ({})],
     ['DRIZZLE_AUTOFLUSH', 'False'],
   ]
   for (const [variable, value] of refused) {

@@ -222,9 +222,12 @@ function optionsIn(given: ClientOptions): Partial<PostgresParsedOptions> {
   return given[given.length - 1] as Partial<PostgresParsedOptions>
 }
 
-/** @throws ProgrammingError  A function that gives no text; inside of postgres.js that ends the process. */
+/** @throws ProgrammingError  It is no text, nor a function that gives some; inside of postgres.js that ends the process. */
 async function asked(password: unknown): Promise<unknown> {
-  if (typeof password !== 'function') return password
+  if (typeof password !== 'function') {
+    if (typeof (password ?? '') === 'string') return password
+    throw new ProgrammingError('The option password takes text, or a function that gives it')
+  }
   const text = await (password as () => unknown)()
   if (typeof text !== 'string') throw new ProgrammingError('The function given as the option password gave no text')
   return text

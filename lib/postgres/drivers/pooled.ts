@@ -15,9 +15,21 @@ export class PooledSource implements Source {
   /** Connections beside the pool's, until they are closed. */
   readonly #beside = new Set<Promise<void>>()
 
-  constructor(options: PoolOptions, clientOptions: ClientOptions, load: () => Promise<PostgresPackage>) {
+  /** @param clientOptions  What each connection is opened with; a function is asked for each, and has that long. */
+  constructor(
+    options: PoolOptions,
+    clientOptions: ClientOptions | ((timeoutMs: number) => Promise<ClientOptions>),
+    load: () => Promise<PostgresPackage>,
+  ) {
     this.#options = options
-    this.#open = async (timeoutMs, onLost) => Link.open(await load(), clientOptions, timeoutMs, onLost)
+    this.#open = async (timeoutMs, onLost) => {
+      const driver = await load()
+      if (typeof clientOptions !== 'function') return Link.open(driver, clientOptions, timeoutMs, onLost)
+      const start = performance.now()
+      const asked = await clientOptions(timeoutMs)
+      const leftMs = Math.max(1, Math.ceil(timeoutMs - (performance.now() - start)))
+      return Link.open(driver, asked, leftMs, onLost)
+    }
     this.#pool = new Pool(options, this.#open)
   }
 

@@ -9,14 +9,30 @@ import type { TransactionOptions } from '../../persistence/transactional.js'
 import { type Turns, sharedTurns } from '../../persistence/turns.js'
 import { isBusy, sqliteCode, translate } from '../errors.js'
 import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
-import { sameFile } from '../source.js'
+import { isInMemory, sameFile } from '../source.js'
 import { type SqliteClient, SqliteConnection } from './connection.js'
 import { SharedCommits } from './shared-commits.js'
 
+/**
+ * What a connection of better-sqlite3 is opened with, beside the file.
+ *
+ * @see https://github.com/WiseLibs/better-sqlite3/blob/master/docs/api.md#new-databasepath-options
+ */
+export interface SqliteConnectionOptions {
+  readonly readonly?: boolean | undefined
+  readonly fileMustExist?: boolean | undefined
+  /** Where the driver's native part is. */
+  readonly nativeBinding?: string | undefined
+  /** Is told each statement, with the values in it. */
+  readonly verbose?: ((message?: unknown, ...more: unknown[]) => void) | undefined
+}
+
 /** What a driver is made from. */
 export interface DriverOptions<Schema extends Record<string, unknown>> {
-  /** Absolute path or `:memory:`; or the client of the user's own Drizzle database. */
-  readonly source: { readonly file: string } | { readonly client: SqliteClient }
+  /** Absolute path or `:memory:`; or the client of the user's own Drizzle database, and one more that only reads if there is one. */
+  readonly source:
+    | { readonly file: string; readonly write?: SqliteConnectionOptions; readonly read?: SqliteConnectionOptions }
+    | { readonly client: SqliteClient; readonly reader?: SqliteClient | undefined }
   readonly handles: DrizzleHandles<Schema>
   readonly poolTimeoutMs: number
   readonly synchronous: 'full' | 'normal'
@@ -53,7 +69,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     this.#options = options
     const { source } = options
     const file = 'file' in source ? source.file : source.client.name
-    const inMemory = file === ':memory:' || file === ''
+    const inMemory = isInMemory({ name: file })
     // two datastores on one file or client in this process wait in one fair line, instead of asking again and again
     const { turns, leave } = sharedTurns(
       inMemory ? ('client' in source ? source.client : undefined) : sameFile(file),
@@ -74,7 +90,7 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
         options.poolTimeoutMs,
       )
     }
-    if ('client' in source) this.#use(new SqliteConnection(openClient(source.client)))
+    if ('client' in source) this.#useGiven(source)
   }
 
   attach(datastore: DatastoreOfDriver): void {
@@ -87,19 +103,21 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
       openClient(source.client)
       return
     }
-    const { file } = source
+    const { file, write = {}, read = {} } = source
     const Database = await loadDriver()
-    const writer = new SqliteConnection(connect(Database, file, {}))
+    const writer = new SqliteConnection(connect(Database, file, write))
     try {
       if (file === ':memory:') return this.#use(writer)
-      await this.#patiently(() =>
-        writer.driven(() => {
-          writer.client.pragma('journal_mode = WAL')
-          // the driver is built to be less than durable in WAL mode
-          writer.client.pragma(`synchronous = ${synchronous}`)
-        }),
-      )
-      this.#use(writer, new SqliteConnection(connect(Database, file, { readonly: true, fileMustExist: true })))
+      if (!write.readonly) {
+        await this.#patiently(() =>
+          writer.driven(() => {
+            writer.client.pragma('journal_mode = WAL')
+            // the driver is built to be less than durable in WAL mode
+            writer.client.pragma(`synchronous = ${synchronous}`)
+          }),
+        )
+      }
+      this.#use(writer, new SqliteConnection(connect(Database, file, { readonly: true, fileMustExist: true, ...read })))
     } catch (error) {
       writer.client.close()
       throw error
@@ -177,6 +195,11 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
       this.#turns.giveBack()
       this.#leaveTurns()
     }
+  }
+
+  #useGiven({ client, reader }: { readonly client: SqliteClient; readonly reader?: SqliteClient | undefined }): void {
+    const writer = new SqliteConnection(openClient(client))
+    this.#use(writer, reader && new SqliteConnection(openClient(reader)))
   }
 
   #use(writer: SqliteConnection, reader = writer): void {
@@ -306,16 +329,9 @@ function openClient(client: SqliteClient): SqliteClient {
   throw new InterfaceError('The database given to sqlite() is closed')
 }
 
-type DatabaseClass = new (
-  file: string,
-  options: { timeout: number; readonly?: boolean; fileMustExist?: boolean },
-) => SqliteClient
+type DatabaseClass = new (file: string, options: { timeout: number } & SqliteConnectionOptions) => SqliteClient
 
-function connect(
-  Database: DatabaseClass,
-  file: string,
-  options: { readonly?: boolean; fileMustExist?: boolean },
-): SqliteClient {
+function connect(Database: DatabaseClass, file: string, options: SqliteConnectionOptions): SqliteClient {
   // the driver has a TypeError without a code for this
   if (file !== ':memory:' && !existsSync(dirname(file))) {
     throw new OperationalError(`The directory of the database file ${file} does not exist: create it first`, {
@@ -365,7 +381,12 @@ function doesNotLoad(cause: unknown): InterfaceError {
 
 /** Takes the client out of the user's Drizzle database. @throws ProgrammingError  It is none of better-sqlite3's. */
 export function clientOf(db: { readonly $client?: unknown }): SqliteClient {
-  const client = db.$client as SqliteClient | undefined
-  if (typeof client?.prepare === 'function' && typeof client.pragma === 'function') return client
-  throw new ProgrammingError('sqlite() takes a Drizzle database of better-sqlite3; this one has no such client')
+  return requireClient(db.$client, 'sqlite() takes a Drizzle database of better-sqlite3; this one has no such client')
+}
+
+/** A client of better-sqlite3 as the user gave it. @throws ProgrammingError  It is none. */
+export function requireClient(given: unknown, orElse = 'The client given is none of better-sqlite3'): SqliteClient {
+  const client = given as Partial<SqliteClient> | undefined
+  if (typeof client?.prepare === 'function' && typeof client.pragma === 'function') return client as SqliteClient
+  throw new ProgrammingError(orElse)
 }
