@@ -2,6 +2,7 @@ import { entityKind } from 'drizzle-orm'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type { DrizzleConfiguration } from '../drizzle/configuration.js'
 import { Datastore } from '../drizzle/datastore.js'
+import { checkRetryOptions, type RetryOptions, retryOptions } from '../drizzle/reconnecting.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { PostgresDialect } from './dialect.js'
@@ -28,9 +29,8 @@ export type PostgresDatastore<Schema extends Record<string, unknown> = Record<st
  *
  * @see https://github.com/porsager/postgres#connection
  */
-export interface PostgresOptions<
-  Schema extends Record<string, unknown> = Record<string, never>,
-> extends DrizzleConfiguration<Schema> {
+export interface PostgresOptions<Schema extends Record<string, unknown> = Record<string, never>>
+  extends DrizzleConfiguration<Schema>, RetryOptions {
   /** How long to wait for a connection, connecting included, in ms; then `OperationalError`. Default: 30000. */
   readonly poolTimeoutMs?: number | undefined
   /**
@@ -98,11 +98,11 @@ export function postgres<Schema extends Record<string, unknown> = Record<string,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>, Client>(
   source: PostgresJsDatabase<Schema> & { $client: Client },
-  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
+  options?: GivenOptions,
 ): Datastore<PostgresDatabase<Schema> & { $client: Client }, PostgresSession<Schema>, PostgresConnection>
 export function postgres<Schema extends Record<string, unknown>>(
   source: PostgresJsDatabase<Schema>,
-  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
+  options?: GivenOptions,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>>(
   source: string | PostgresSourceOptions<Schema> | PostgresJsDatabase<Schema>,
@@ -113,7 +113,7 @@ export function postgres<Schema extends Record<string, unknown>>(
     throw new ProgrammingError(`postgres() takes a URL, options or a Drizzle database; URLs: ${urlForms.join(', ')}`)
   }
   if (!isDrizzleDatabase(source)) return open({ ...source, ...options })
-  checkOptions(options, ['poolTimeoutMs', 'shareStatements'])
+  checkOptions(options, givenOptions)
   const { poolTimeoutMs = defaultTimeoutMs } = options
   const client = clientOf(source)
   const dialect = dialectFor(options)
@@ -123,7 +123,7 @@ export function postgres<Schema extends Record<string, unknown>>(
     db: source,
     sharing: sharingFor(options, dialect, client.options.max),
   })
-  return new Datastore({ dialect, driver, poolTimeoutMs })
+  return new Datastore({ dialect, driver, poolTimeoutMs, retry: options })
 }
 
 /** How environments open datastores on PostgreSQL. */
@@ -136,7 +136,12 @@ export const postgresOpener: DatastoreOpener = {
 
 const defaultTimeoutMs = 30_000
 
-const ownOptions = ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'shareStatements'] as const
+/** What is taken beside a Drizzle database of the user's. */
+const givenOptions = ['poolTimeoutMs', 'shareStatements', ...retryOptions] as const
+
+type GivenOptions = Pick<PostgresOptions, (typeof givenOptions)[number]>
+
+const ownOptions = ['url', 'schema', 'logger', 'casing', ...givenOptions] as const
 
 const driverOptions = [
   ...['max', 'host', 'port', 'path', 'database', 'user', 'username', 'password', 'ssl', 'sslnegotiation'],
@@ -148,7 +153,17 @@ function open<Schema extends Record<string, unknown>>(
   options: PostgresSourceOptions<Schema>,
 ): PostgresDatastore<Schema> {
   checkOptions(options, [...ownOptions, ...driverOptions])
-  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, shareStatements: _, ...others } = options
+  const {
+    url,
+    schema,
+    logger,
+    casing,
+    poolTimeoutMs = defaultTimeoutMs,
+    shareStatements: _,
+    retries,
+    retryIntervalMs,
+    ...others
+  } = options
   const source = url === undefined ? undefined : parseSource(url)
   const stated = Object.fromEntries(Object.entries(others).filter(([, value]) => value !== undefined))
   const given: PostgresOptions = { ...source?.options, ...stated }
@@ -172,7 +187,7 @@ function open<Schema extends Record<string, unknown>>(
     handles: DrizzleHandles.configured({ schema, logger, casing }),
     sharing: sharingFor(options, dialect, max),
   })
-  return new Datastore({ dialect, driver, poolTimeoutMs })
+  return new Datastore({ dialect, driver, poolTimeoutMs, retry: { retries, retryIntervalMs } })
 }
 
 type Sharing = Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>
@@ -205,7 +220,7 @@ function sharingFor(
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush' || name === 'retries' || name === 'retryIntervalMs') {
+    if (name === 'autoflush') {
       throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
     }
     throw new ProgrammingError(`postgres() has no option ${name} here; it takes ${known.join(', ')}`)
@@ -218,6 +233,7 @@ function checkOptions(options: object, known: readonly string[]): void {
     shareStatements = true,
     ...others
   } = options as PostgresSourceOptions
+  checkRetryOptions(options)
   if (typeof shareStatements !== 'boolean') throw new ProgrammingError('The option shareStatements takes true or false')
   if (url !== undefined && typeof url !== 'string') throw new ProgrammingError('The option url must be text')
   if (schema !== undefined && (typeof schema !== 'object' || schema === null)) {

@@ -2,6 +2,7 @@ import type { BetterSQLite3Database } from 'drizzle-orm/better-sqlite3'
 import { entityKind } from 'drizzle-orm'
 import type { DrizzleConfiguration } from '../drizzle/configuration.js'
 import { Datastore } from '../drizzle/datastore.js'
+import { checkRetryOptions, type RetryOptions, retryOptions } from '../drizzle/reconnecting.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { sqliteDialect } from './dialect.js'
@@ -18,9 +19,8 @@ export type SqliteDatastore<Schema extends Record<string, unknown> = Record<stri
 >
 
 /** What `sqlite()` takes beside the source. */
-export interface SqliteOptions<
-  Schema extends Record<string, unknown> = Record<string, never>,
-> extends DrizzleConfiguration<Schema> {
+export interface SqliteOptions<Schema extends Record<string, unknown> = Record<string, never>>
+  extends DrizzleConfiguration<Schema>, RetryOptions {
   /** How long to wait for the writer, in ms; then `OperationalError`. Default: 30000. */
   readonly poolTimeoutMs?: number | undefined
   /**
@@ -60,7 +60,7 @@ export function sqlite<Schema extends Record<string, unknown> = Record<string, n
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: BetterSQLite3Database<Schema>,
-  options?: Pick<SqliteOptions, 'poolTimeoutMs' | 'shareCommits'>,
+  options?: Pick<SqliteOptions, (typeof givenOptions)[number]>,
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: string | SqliteSourceOptions<Schema> | BetterSQLite3Database<Schema>,
@@ -74,7 +74,7 @@ export function sqlite<Schema extends Record<string, unknown>>(
   }
   if ('url' in source) return open({ ...source, ...options })
   requireKindOfDatabase(source)
-  checkOptions(options, ['poolTimeoutMs', 'shareCommits'])
+  checkOptions(options, givenOptions)
   return datastore(DrizzleHandles.like<Schema>(source), { client: clientOf(source as { $client?: unknown }) }, options)
 }
 
@@ -89,8 +89,12 @@ export const sqliteOpener: DatastoreOpener = {
   open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }),
 }
 
+/** What is taken beside a Drizzle database of the user's. */
+// a file's connection is never lost: datastores of every kind take the same options
+const givenOptions = ['poolTimeoutMs', 'shareCommits', ...retryOptions] as const
+
 function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptions<Schema>): SqliteDatastore<Schema> {
-  checkOptions(options, ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'synchronous', 'shareCommits'])
+  checkOptions(options, ['url', 'schema', 'logger', 'casing', 'synchronous', ...givenOptions])
   if (typeof options.url !== 'string') throw new ProgrammingError('The option url must be text')
   return datastore(DrizzleHandles.configured(options), parseSource(options.url), options)
 }
@@ -107,12 +111,13 @@ function datastore<Schema extends Record<string, unknown>>(
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush' || name === 'retries' || name === 'retryIntervalMs') {
+    if (name === 'autoflush') {
       throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
     }
     throw new ProgrammingError(`sqlite() has no option ${name} here; it takes ${known.join(', ')}`)
   }
   const { poolTimeoutMs = 0, synchronous = 'full', shareCommits = true, schema = {} } = options as SqliteOptions
+  checkRetryOptions(options)
   if (typeof shareCommits !== 'boolean') throw new ProgrammingError('The option shareCommits takes true or false')
   if (typeof schema !== 'object' || schema === null) {
     throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')
