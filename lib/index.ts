@@ -17,9 +17,17 @@ export { Environment } from './persistence/environment.js'
 export { EventStore } from './persistence/event-store.js'
 export { Factory, type FactoryOptions, type RecorderMaking } from './persistence/factory.js'
 export { Mapper } from './persistence/mapper.js'
+export { isOutcomeUnknown } from './persistence/outcomes.js'
 export type * from './persistence/recorders.js'
+export { isRetryable } from './persistence/retryable.js'
 export type * from './persistence/stored-event.js'
 export type { TransactionHandle } from './persistence/transaction-handle.js'
+export {
+  type RetriedSession,
+  type TransactionRetry,
+  type TransactionRetryOptions,
+  transactionRetry,
+} from './persistence/transaction-retry.js'
 export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
 export type { AnySession, SessionExtras } from './persistence/session.js'
 export type { SessionOf, Transactional, TransactionOptions } from './persistence/transactional.js'

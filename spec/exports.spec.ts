@@ -58,9 +58,12 @@ const names: Readonly<Record<string, readonly string[]>> = {
     'WaitTimeoutError',
     'aggregate',
     'event',
+    'isOutcomeUnknown',
+    'isRetryable',
     'registerTopic',
     'registerTopicAlias',
     'resolveTopic',
+    'transactionRetry',
     'withMetadata',
   ],
   './drizzle': [

@@ -170,7 +170,8 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    * Saves the pending events of aggregates, and domain events, all in one atomic insert, in the order of the arguments.
    *
    * Joins the current transaction, if there is one. Where it fails, or where that transaction is rolled back, the
-   * aggregates have their events back, before newer ones.
+   * aggregates have their events back, before newer ones. Where the connection was lost, so that nobody knows whether they are
+   * stored, the same events saved again outside of transactions are taken for stored if they are.
    *
    * @returns A recording for each event; `[]` for nothing.
    * @throws RecordConflictError  Somebody else has saved that version: get the aggregate again and repeat the command.
@@ -194,10 +195,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
-      recorder.onRollback?.(() => {
+      let recordings: Recording[] = []
+      recorder.onRollback?.((isOutcomeUnknown) => {
+        if (isOutcomeUnknown) events.doubt(recordings)
         taken.giveBack()
       })
-      const recordings = await events.put(domainEvents)
+      recordings = await events.put(domainEvents)
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {

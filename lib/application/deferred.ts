@@ -62,7 +62,7 @@ export class DeferredRecorder<Session> extends PassesTransactionsOn<Session> imp
     return refuseSubscribe()
   }
 
-  onRollback(fn: () => void): void {
+  onRollback(fn: (isOutcomeUnknown: boolean) => void): void {
     this.#recorder.known()?.onRollback?.(fn)
   }
 
@@ -103,7 +103,7 @@ export class DeferredDatastore<Session> extends PassesTransactionsOn<Session> im
     return factory ? factory.datastore.outside(fn) : fn()
   }
 
-  onRollback(fn: () => void): void {
+  onRollback(fn: (isOutcomeUnknown: boolean) => void): void {
     this.#factory.known()?.datastore.onRollback(fn)
   }
 

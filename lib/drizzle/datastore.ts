@@ -7,6 +7,9 @@ import { type Transaction, Transactions } from '../persistence/transaction.js'
 import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
+import { isUnsent } from './driver-errors.js'
+import { LostAppends } from './lost-appends.js'
+import { Reconnecting, type RetryOptions } from './reconnecting.js'
 import { isWholeStream } from './statements.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
@@ -15,6 +18,8 @@ export interface DatastoreParts<Db, Session, C extends Connection> {
   readonly driver: Driver<Db, Session, C>
   /** How long to wait for a connection, for the writer, and for a turn inside a transaction. */
   readonly poolTimeoutMs: number
+  /** How what lost its connection is repeated. */
+  readonly retry?: RetryOptions | undefined
 }
 
 /** A datastore on any database, with whatever schema. */
@@ -38,24 +43,38 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   readonly sql: Dialect<C>
   readonly #driver: Driver<Db, Session, C>
   protected readonly transactions: Transactions<Session, C>
+  /** Absent where there is no connection to lose. */
+  readonly #reconnecting: Reconnecting | undefined
+  readonly #lostAppends: LostAppends | undefined
   #opening: Promise<void> | undefined
   #isOpen = false
   #isClosed = false
   #closing: Promise<void> | undefined
 
-  constructor({ dialect, driver, poolTimeoutMs }: DatastoreParts<Db, Session, C>) {
+  constructor({ dialect, driver, poolTimeoutMs, retry = {} }: DatastoreParts<Db, Session, C>) {
     super()
     this.dialect = dialect.name
     this.capabilities = dialect.capabilities
     this.sql = dialect
     this.#driver = driver
     driver.attach(this)
+    if (dialect.isDisconnect) {
+      const reconnecting = new Reconnecting(retry, (error) => dialect.isDisconnect?.(error) ?? false, poolTimeoutMs)
+      this.#reconnecting = reconnecting
+      this.#lostAppends = new LostAppends({
+        sql: dialect,
+        reconnecting,
+        append: (insert) => driver.append(insert, (connection) => dialect.append(connection, insert)),
+        // whatever connection it gets, it is one of this dialect
+        read: (work) => driver.read(work),
+      })
+    }
     this.transactions = new Transactions<Session, C>({
       timeoutMs: poolTimeoutMs,
       translate: (error) => dialect.translate(error),
       begin: async (transaction, options) => {
         await this.ready()
-        return driver.begin(transaction, options)
+        return this.#repeating(() => driver.begin(transaction, options))
       },
     })
   }
@@ -111,7 +130,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     try {
       if (transaction) return await transaction.take(work)
       if (!this.#isOpen || this.#isClosed) await this.ready()
-      return await this.#driver.read(work)
+      return await this.#repeating(() => this.#driver.read(work))
     } catch (error) {
       throw this.sql.translate(error)
     }
@@ -130,7 +149,8 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     const isForSharing = isWholeStream(options) && this.#isOpen && !this.#isClosed && !this.transactions.current()
     if (!this.#driver.readTexts || !isForSharing) return this.read(work)
     try {
-      return await this.#driver.readTexts(table, originatorId, beginHere, work)
+      const { readTexts } = this.#driver
+      return await this.#repeating(() => readTexts.call(this.#driver, table, originatorId, beginHere, work))
     } catch (error) {
       throw this.sql.translate(error)
     }
@@ -143,7 +163,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   ): Promise<void> {
     try {
       await this.ready()
-      await this.#driver.setUp(isDone, make)
+      await this.#repeating(() => this.#driver.setUp(isDone, make))
     } catch (error) {
       throw this.sql.translate(error)
     }
@@ -151,15 +171,27 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
   async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    return this.#write(work, () => this.#driver.write(work))
+    // once sent, nobody knows whether it has happened
+    return this.#write(work, () => this.#repeating(() => this.#driver.write(work), isUnsent))
   }
 
   /** @internal Inserts events: inside the current transaction, or on its own, or together with others. */
   append(insert: Insert): Promise<number[]> {
     const work = (connection: C) => this.sql.append(connection, insert)
     // no promise more than it takes, on the way of every save: each costs about a microsecond
-    if (this.#isOpen && !this.#isClosed && !this.transactions.current()) return this.#driver.append(insert, work)
-    return this.#write(work, () => this.#driver.append(insert, work))
+    if (this.#isOpen && !this.#isClosed && !this.transactions.current()) return this.#appendOutside(insert, work)
+    return this.#write(work, () => this.#appendOutside(insert, work))
+  }
+
+  #appendOutside(insert: Insert, work: (connection: C) => number[] | Promise<number[]>): Promise<number[]> {
+    return this.#lostAppends?.append(insert) ?? this.#driver.append(insert, work)
+  }
+
+  /** Repeats it where its connection was lost, or there is none, and that is safe. */
+  #repeating<T>(attempt: () => Promise<T>, isRepeatable?: (error: unknown) => boolean): Promise<T> {
+    const reconnecting = this.#reconnecting
+    if (!reconnecting) return attempt()
+    return attempt().catch((error: unknown) => reconnecting.again(error, attempt, isRepeatable))
   }
 
   async #write<T>(inside: (connection: C) => T | Promise<T>, outside: () => Promise<T>): Promise<T> {

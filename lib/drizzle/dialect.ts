@@ -82,6 +82,11 @@ export interface Dialect<C extends Connection = Connection> {
   maxNotificationId(connection: C, table: TableName): Promise<number | null>
   /** Turns a driver's error, also one inside of Drizzle's, into ours; any other comes back as it is. Told by code. */
   translate(error: unknown): unknown
+  /**
+   * Whether an error, ours or the driver's, says that the connection is gone or can't be made just now. Absent where there is
+   * no connection to lose.
+   */
+  isDisconnect?(error: unknown): boolean
 }
 
 /** What a driver needs of its datastore, for `datastore.db`. */

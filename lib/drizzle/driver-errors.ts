@@ -10,6 +10,22 @@ export function markDriverError(error: unknown): unknown {
   return error
 }
 
+/** What was thrown before anything was sent. */
+const unsent = new WeakSet()
+
+/** Marks what was thrown instead of sending anything: nothing has happened. Gives it back. */
+export function markUnsent(error: unknown): unknown {
+  if (typeof error === 'object' && error !== null) unsent.add(error)
+  return error
+}
+
+/** Whether an error, or the driver's that it was made from, was thrown before anything was sent. */
+export function isUnsent(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null) return false
+  const { cause } = error as { cause?: unknown }
+  return unsent.has(error) || (typeof cause === 'object' && cause !== null && unsent.has(cause))
+}
+
 /**
  * Turns an error of a driver, also one that Drizzle has wrapped, into ours; any other comes back as it is.
  *

@@ -28,6 +28,23 @@ export async function selectEvents(
   }))
 }
 
+/** One originator's events as they are recorded, by version; the ids are NaN in a table without. */
+export async function selectRecorded(
+  connection: Connection,
+  dialect: Dialect,
+  table: TableName,
+  originatorId: string,
+  options: SelectEventsOptions,
+): Promise<Map<number, { id: number; topic: string; state: Uint8Array }>> {
+  const id = table.kind === 'events' ? 'notification_id' : 'NULL'
+  const columns = `originator_version, topic, ${dialect.selectBytes('state')}, ${id}`
+  const { text, parameters } = streamQuery(dialect, table, columns, originatorId, options)
+  const rows = (await connection.rows(text, parameters)) as [number, string, unknown, number | null][]
+  return new Map(
+    rows.map(([version, topic, state, id]) => [version, { id: id ?? NaN, topic, state: dialect.asBytes(state) }]),
+  )
+}
+
 /**
  * As `selectEvents`, with states as text. An event comes as one text, in half the time of three columns.
  *

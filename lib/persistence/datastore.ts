@@ -20,7 +20,7 @@ export interface AnyDatastore<Session = unknown> extends Transactional<Session> 
   ready(): Promise<void>
   /** Runs `fn` outside the current transaction. */
   outside<T>(fn: () => T): T
-  onRollback(fn: () => void): void
+  onRollback(fn: (isOutcomeUnknown: boolean) => void): void
   currentTransaction(): OpenTransaction | undefined
   /** Makes a factory of recorders on this datastore, for an application that is given the datastore itself. */
   factory?(options: Omit<FactoryOptions, 'datastore'>): Factory
@@ -48,7 +48,7 @@ export abstract class TransactionalDatastore<Session, Connection> extends Passes
   }
 
   /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
-  onRollback(fn: () => void): void {
+  onRollback(fn: (isOutcomeUnknown: boolean) => void): void {
     this.transactions.current()?.onRollback(fn)
   }
 
@@ -69,7 +69,7 @@ export abstract class RecorderOn<D extends AnyDatastore> extends PassesTransacti
   }
 
   /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
-  onRollback(fn: () => void): void {
+  onRollback(fn: (isOutcomeUnknown: boolean) => void): void {
     this.datastore.onRollback(fn)
   }
 

@@ -1,5 +1,6 @@
 import type { DomainEvent } from '../domain/event.js'
 import { Mapper } from './mapper.js'
+import { doubt, doubtful } from './outcomes.js'
 import type { AggregateRecorder, SelectEventsOptions } from './recorders.js'
 import type { Recording, StoredEvent, StoredText } from './stored-event.js'
 
@@ -9,6 +10,9 @@ export class EventStore {
   readonly #recorder: AggregateRecorder
   readonly #decodesText: boolean
   readonly #mapsText: boolean
+  /** As what events were stored that may be stored: mapped anew, those that are encrypted would not be the same. */
+  readonly #inDoubt = new WeakMap<DomainEvent, StoredEvent>()
+  #isAnyInDoubt = false
 
   constructor(mapper: Mapper, recorder: AggregateRecorder) {
     this.#mapper = mapper
@@ -25,8 +29,18 @@ export class EventStore {
    * @throws RecordConflictError  A version is already recorded.
    */
   async put(domainEvents: readonly DomainEvent[]): Promise<Recording[]> {
-    const storedEvents = this.#mapper.toStoredEvents(domainEvents)
-    const ids = await this.#recorder.insertEvents(storedEvents)
+    const storedEvents = this.#toStoredEvents(domainEvents)
+    let ids: number[]
+    try {
+      ids = await this.#recorder.insertEvents(storedEvents)
+    } catch (error) {
+      const isInDoubt = new Set(doubtful(storedEvents))
+      storedEvents.forEach((stored, index) => {
+        if (isInDoubt.has(stored)) this.#doubt(domainEvents[index] as DomainEvent, stored)
+      })
+      throw error
+    }
+    if (this.#isAnyInDoubt) for (const event of domainEvents) this.#inDoubt.delete(event)
     return ids.map((id, index) => {
       const { originatorId, originatorVersion, topic, state } = storedEvents[index] as (typeof storedEvents)[number]
       return {
@@ -34,6 +48,16 @@ export class EventStore {
         notification: { id, originatorId, originatorVersion, topic, state },
       }
     })
+  }
+
+  /** Notes that these events may be stored or not: put again, they are taken for stored if they are found. */
+  doubt(recordings: readonly Recording[]): void {
+    for (const { domainEvent, notification } of recordings) {
+      const { originatorId, originatorVersion, topic, state } = notification
+      const stored = { originatorId, originatorVersion, topic, state }
+      doubt([stored])
+      this.#doubt(domainEvent, stored)
+    }
   }
 
   /** One originator's events, by version; frozen. */
@@ -72,6 +96,17 @@ export class EventStore {
   /** Whether anything is stored of an originator. */
   async has(originatorId: string): Promise<boolean> {
     return (await this.#recorder.selectEvents(originatorId, { limit: 1 })).length > 0
+  }
+
+  #doubt(domainEvent: DomainEvent, stored: StoredEvent): void {
+    this.#isAnyInDoubt = true
+    this.#inDoubt.set(domainEvent, stored)
+  }
+
+  #toStoredEvents(domainEvents: readonly DomainEvent[]): StoredEvent[] {
+    const storedEvents = this.#mapper.toStoredEvents(domainEvents)
+    if (!this.#isAnyInDoubt) return storedEvents
+    return storedEvents.map((stored, index) => this.#inDoubt.get(domainEvents[index] as DomainEvent) ?? stored)
   }
 
   async #each(

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventSourcingError, InterfaceError, ProgrammingError } from '../errors.js'
 import { TransactionHandle } from './transaction-handle.js'
+import { isOutcomeUnknown } from './outcomes.js'
 import { checkTransactionOptions, type OpenTransaction, type TransactionOptions } from './transactional.js'
 import { Turns } from './turns.js'
 
@@ -25,6 +26,13 @@ export type Begin<Session, Connection> = (
 // The current transaction of each datastore, kept by datastore: a save on another one must not land here. One storage for
 // all of them, since Node 20 asks every storage that was ever used at each new promise, and never forgets one.
 const contexts = new AsyncLocalStorage<ReadonlyMap<object, unknown>>()
+
+/** Whether the calling code is inside an open transaction, of whatever datastore. */
+export function isInTransaction(): boolean {
+  return [...(contexts.getStore()?.values() ?? [])].some(
+    (transaction) => transaction instanceof Transaction && transaction.isOpen,
+  )
+}
 
 /**
  * A datastore's transactions: which one is current in which async context, nesting, turns, and what follows the end.
@@ -152,7 +160,9 @@ export class Transaction<Session, Connection> {
   readonly #transactions: Transactions<Session, Connection>
   readonly #parent: Transaction<Session, Connection> | undefined
   readonly #afterCommit: (() => unknown)[] = []
-  readonly #onRollback: (() => void)[] = []
+  readonly #onRollback: ((isOutcomeUnknown: boolean) => void)[] = []
+  /** Whether it was to be committed, and nobody knows whether it is. */
+  #isOutcomeUnknown = false
   #rollingBack: Promise<void> | undefined
 
   constructor(
@@ -270,7 +280,7 @@ export class Transaction<Session, Connection> {
     this.#afterCommit.push(fn)
   }
 
-  onRollback(fn: () => void): void {
+  onRollback(fn: (isOutcomeUnknown: boolean) => void): void {
     this.requireOpen()
     this.#onRollback.push(fn)
   }
@@ -288,6 +298,7 @@ export class Transaction<Session, Connection> {
         await this.#unit.commit()
       })
     } catch (error) {
+      this.#isOutcomeUnknown = isOutcomeUnknown(error)
       // why it could not be committed is the error to know
       if (this.#state === 'ending') await this.#rollBack().catch(() => undefined)
       throw error
@@ -340,7 +351,7 @@ export class Transaction<Session, Connection> {
     if (this.#child) this.#child.#undo(failures)
     for (const fn of this.#onRollback.splice(0).reverse()) {
       try {
-        fn()
+        fn(this.#isOutcomeUnknown)
       } catch (error) {
         failures.push(error) // the others give events back: they have to run
       }

@@ -30,8 +30,11 @@ export interface Transactional<Session = unknown> {
   transaction<T>(work: (session: Session) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
   /** Opens a transaction to be ended by hand: `await using tx = await recorder.transaction()`. */
   transaction(options?: TransactionOptions): Promise<TransactionHandle<Session>>
-  /** Runs `fn` if the current transaction, or the savepoint it is in, is rolled back. Does nothing outside of one. */
-  onRollback?(fn: () => void): void
+  /**
+   * Runs `fn` if the current transaction, or the savepoint it is in, is rolled back, or its commit had no answer: then with
+   * `true`, and it may be committed. Does nothing outside of one.
+   */
+  onRollback?(fn: (isOutcomeUnknown: boolean) => void): void
   /** The transaction or savepoint that a call made now would join; `undefined` outside of any. */
   currentTransaction?(): OpenTransaction | undefined
 }

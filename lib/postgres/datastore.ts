@@ -4,6 +4,7 @@ import { Datastore } from '../drizzle/datastore.js'
 import type { CreatedConnections, CreatorSource } from '../drizzle/connection-creator.js'
 import { CreatedDriver } from '../drizzle/created-driver.js'
 import type { Driver } from '../drizzle/dialect.js'
+import { checkRetryOptions, type RetryOptions, retryOptions } from '../drizzle/reconnecting.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { PostgresDialect } from './dialect.js'
@@ -32,9 +33,8 @@ export type PostgresDatastore<Schema extends Record<string, unknown> = Record<st
  *
  * @see https://github.com/porsager/postgres#connection
  */
-export interface PostgresOptions<
-  Schema extends Record<string, unknown> = Record<string, never>,
-> extends DrizzleConfiguration<Schema> {
+export interface PostgresOptions<Schema extends Record<string, unknown> = Record<string, never>>
+  extends DrizzleConfiguration<Schema>, RetryOptions {
   /** How long to wait for a connection, connecting included, in ms; then `OperationalError`. Default: 30000. */
   readonly poolTimeoutMs?: number | undefined
   /**
@@ -108,11 +108,11 @@ export function postgres<Schema extends Record<string, unknown> = Record<string,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>, Client>(
   source: PostgresJsDatabase<Schema> & { $client: Client },
-  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
+  options?: GivenOptions,
 ): Datastore<PostgresDatabase<Schema> & { $client: Client }, PostgresSession<Schema>, PostgresConnection>
 export function postgres<Schema extends Record<string, unknown>>(
   source: PostgresJsDatabase<Schema>,
-  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
+  options?: GivenOptions,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>>(
   source: string | PostgresSourceOptions<Schema> | PostgresJsDatabase<Schema>,
@@ -123,7 +123,7 @@ export function postgres<Schema extends Record<string, unknown>>(
     throw new ProgrammingError(`postgres() takes a URL, options or a Drizzle database; URLs: ${urlForms.join(', ')}`)
   }
   if (!isDrizzleDatabase(source)) return open({ ...source, ...options })
-  checkOptions(options, ['poolTimeoutMs', 'shareStatements'])
+  checkOptions(options, givenOptions)
   const opening = openingWith<Schema>(options)
   return opened(opening, given(opening, { db: source }))
 }
@@ -139,7 +139,12 @@ export const postgresOpener: DatastoreOpener = {
 
 const defaultTimeoutMs = 30_000
 
-const ownOptions = ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'shareStatements'] as const
+/** What is taken beside a Drizzle database of the user's. */
+const givenOptions = ['poolTimeoutMs', 'shareStatements', ...retryOptions] as const
+
+type GivenOptions = Pick<PostgresOptions, (typeof givenOptions)[number]>
+
+const ownOptions = ['url', 'schema', 'logger', 'casing', ...givenOptions] as const
 
 const driverOptions = [
   ...['max', 'host', 'port', 'path', 'database', 'user', 'username', 'password', 'ssl', 'sslnegotiation'],
@@ -174,10 +179,10 @@ function openingWith<Schema extends Record<string, unknown>>(options: PostgresSo
 }
 
 function opened<Schema extends Record<string, unknown>>(
-  { dialect, poolTimeoutMs }: Opening<Schema>,
+  { options, dialect, poolTimeoutMs }: Opening<Schema>,
   driver: DriverOf<Schema>,
 ): PostgresDatastore<Schema> {
-  return new Datastore({ dialect, driver, poolTimeoutMs })
+  return new Datastore({ dialect, driver, poolTimeoutMs, retry: options })
 }
 
 type DriverOf<Schema extends Record<string, unknown>> = Driver<
@@ -291,7 +296,7 @@ function sharingFor(
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush' || name === 'retries' || name === 'retryIntervalMs') {
+    if (name === 'autoflush') {
       throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
     }
     throw new ProgrammingError(`postgres() has no option ${name} here; it takes ${known.join(', ')}`)
@@ -304,6 +309,7 @@ function checkOptions(options: object, known: readonly string[]): void {
     shareStatements = true,
     ...others
   } = options as PostgresSourceOptions
+  checkRetryOptions(options)
   if (typeof shareStatements !== 'boolean') throw new ProgrammingError('The option shareStatements takes true or false')
   if (url !== undefined && typeof url !== 'string') throw new ProgrammingError('The option url must be text')
   if (schema !== undefined && (typeof schema !== 'object' || schema === null)) {

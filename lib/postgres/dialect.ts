@@ -8,7 +8,7 @@ import { Append } from './append.js'
 import { AppendTogether, type Events } from './append-together.js'
 import { textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
-import { sqlState, translate } from './errors.js'
+import { isDisconnect, sqlState, translate } from './errors.js'
 import { era, type EventSequence, inspect, literal, type Settled, settledUpTo } from './order.js'
 import { checkedName, checkedSchema, createTableStatements, qualified, quoted } from './tables.js'
 import { asText, inOneHex, inOneText, longStream, selectTextsInChunks, unlessNoText } from './texts.js'
@@ -67,6 +67,10 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
 
   translate(this: void, error: unknown): unknown {
     return translate(error)
+  }
+
+  isDisconnect(this: void, error: unknown): boolean {
+    return isDisconnect(error)
   }
 
   async hasTable(connection: PostgresConnection, table: TableName): Promise<boolean> {

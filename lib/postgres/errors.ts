@@ -50,6 +50,16 @@ export function isConnectionLost(error: unknown): boolean {
   return meaningOf(driverCode(error)).lost ?? false
 }
 
+/**
+ * Whether an error, ours or the driver's, says that the connection is gone or can't be made just now, and may be there again
+ * soon. Not where nobody has answered for as long as we wait.
+ */
+export function isDisconnect(error: unknown): boolean {
+  const ours = translate(error)
+  if (!(ours instanceof OperationalError) || !ours.retryable || ours.code === 'CONNECT_TIMEOUT') return false
+  return isConnectionLost(ours.cause === undefined ? ours : ours.cause)
+}
+
 /** Codes that end a session, whatever the severity that a pooler between gives them. */
 const endsSession = new Set(['25P03', '25P04', '57P01', '57P02', '57P03', '57P04', '57P05'])
 

@@ -5,6 +5,7 @@ import type { CreatedConnections, CreatorSource } from '../drizzle/connection-cr
 import { CreatedDriver } from '../drizzle/created-driver.js'
 import { Datastore } from '../drizzle/datastore.js'
 import type { Driver } from '../drizzle/dialect.js'
+import { checkRetryOptions, type RetryOptions, retryOptions } from '../drizzle/reconnecting.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { sqliteDialect } from './dialect.js'
@@ -23,9 +24,8 @@ export type SqliteDatastore<Schema extends Record<string, unknown> = Record<stri
 >
 
 /** What `sqlite()` takes beside the source. */
-export interface SqliteOptions<
-  Schema extends Record<string, unknown> = Record<string, never>,
-> extends DrizzleConfiguration<Schema> {
+export interface SqliteOptions<Schema extends Record<string, unknown> = Record<string, never>>
+  extends DrizzleConfiguration<Schema>, RetryOptions {
   /** How long to wait for the writer, in ms; then `OperationalError`. Default: 30000. */
   readonly poolTimeoutMs?: number | undefined
   /**
@@ -65,7 +65,7 @@ export function sqlite<Schema extends Record<string, unknown> = Record<string, n
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: BetterSQLite3Database<Schema>,
-  options?: Pick<SqliteOptions, 'poolTimeoutMs' | 'shareCommits'>,
+  options?: Pick<SqliteOptions, (typeof givenOptions)[number]>,
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: string | SqliteSourceOptions<Schema> | BetterSQLite3Database<Schema>,
@@ -79,7 +79,7 @@ export function sqlite<Schema extends Record<string, unknown>>(
   }
   if ('url' in source) return open({ ...source, ...options })
   requireKindOfDatabase(source)
-  checkOptions(options, ['poolTimeoutMs', 'shareCommits'])
+  checkOptions(options, givenOptions)
   return opened(
     driver(DrizzleHandles.like<Schema>(source), { client: clientOf(source as { $client?: unknown }) }, options),
     options,
@@ -97,11 +97,15 @@ export const sqliteOpener: DatastoreOpener = {
   open: (url, { poolTimeoutMs }, creator) => open({ url, poolTimeoutMs }, creator),
 }
 
+/** What is taken beside a Drizzle database of the user's. */
+// a file's connection is never lost: datastores of every kind take the same options
+const givenOptions = ['poolTimeoutMs', 'shareCommits', ...retryOptions] as const
+
 function open<Schema extends Record<string, unknown>>(
   options: SqliteSourceOptions<Schema>,
   creator?: CreatorSource,
 ): SqliteDatastore<Schema> {
-  checkOptions(options, ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'synchronous', 'shareCommits'])
+  checkOptions(options, ['url', 'schema', 'logger', 'casing', 'synchronous', ...givenOptions])
   if (typeof options.url !== 'string') throw new ProgrammingError('The option url must be text')
   const { file } = parseSource(options.url)
   if (!creator) return opened(driver(DrizzleHandles.configured(options), { file }, options), options)
@@ -117,9 +121,10 @@ type DriverOf<Schema extends Record<string, unknown>> = Driver<
 
 function opened<Schema extends Record<string, unknown>>(
   driver: DriverOf<Schema>,
-  { poolTimeoutMs = defaultTimeoutMs }: SqliteOptions<Schema>,
+  options: SqliteOptions<Schema>,
 ): SqliteDatastore<Schema> {
-  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs })
+  const { poolTimeoutMs = defaultTimeoutMs } = options
+  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs, retry: options })
 }
 
 function driver<Schema extends Record<string, unknown>>(
@@ -191,12 +196,13 @@ const defaultTimeoutMs = 30_000
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush' || name === 'retries' || name === 'retryIntervalMs') {
+    if (name === 'autoflush') {
       throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
     }
     throw new ProgrammingError(`sqlite() has no option ${name} here; it takes ${known.join(', ')}`)
   }
   const { poolTimeoutMs = 0, synchronous = 'full', shareCommits = true, schema = {} } = options as SqliteOptions
+  checkRetryOptions(options)
   if (typeof shareCommits !== 'boolean') throw new ProgrammingError('The option shareCommits takes true or false')
   if (typeof schema !== 'object' || schema === null) {
     throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')

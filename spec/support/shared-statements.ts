@@ -57,6 +57,7 @@ export class Place implements AsyncDisposable {
     }
     const ours: PostgresOptions<typeof schema> & { shareStatements?: boolean } = {
       poolTimeoutMs,
+      retries: 0, // each loss is seen
       ...(shareStatements !== undefined && { shareStatements }),
     }
     const datastore = this.#datastore(url, client, ours)

@@ -46,8 +46,9 @@ export class Victim {
     schemaName: string
     pool: string
     poolTimeoutMs: number
+    retries: number
   }) {
-    const { url, adminUrl, schemaName, pool, poolTimeoutMs } = options
+    const { url, adminUrl, schemaName, pool, poolTimeoutMs, retries } = options
     const connection = { application_name: this.#applicationName, search_path: schemaName }
     this.max = Number(pool.at(-1))
     this.isGivenDb = pool.startsWith('db')
@@ -60,9 +61,9 @@ export class Victim {
         fetch_types: false,
         backoff: () => 0.05,
       })
-      this.datastore = postgres(drizzle(this.#client, { schema }), { poolTimeoutMs })
+      this.datastore = postgres(drizzle(this.#client, { schema }), { poolTimeoutMs, retries })
     } else {
-      this.datastore = postgres(url, { schema, max: this.max, poolTimeoutMs, connection })
+      this.datastore = postgres(url, { schema, max: this.max, poolTimeoutMs, connection, retries })
     }
     this.school = new Application<typeof this.datastore>({ name: 'School', persistence: this.datastore })
     this.#killer = new Worker(new URL('./children/pg-killer.js', import.meta.url), {
@@ -80,13 +81,15 @@ export class Victim {
    * Starts it as the arguments of the process say: the server's URL, a schema to be made, one of `pools`.
    *
    * @param options.through  The URL that the victim itself connects by. Default: the server's.
+   * @param options.retries  Default: none, each loss is seen.
    */
   static async start({
     through,
     poolTimeoutMs = 10_000,
-  }: { through?: string; poolTimeoutMs?: number } = {}): Promise<Victim> {
+    retries = 0,
+  }: { through?: string; poolTimeoutMs?: number; retries?: number } = {}): Promise<Victim> {
     const [adminUrl = '', schemaName = '', pool = ''] = process.argv.slice(2)
-    const victim = new Victim({ url: through ?? adminUrl, adminUrl, schemaName, pool, poolTimeoutMs })
+    const victim = new Victim({ url: through ?? adminUrl, adminUrl, schemaName, pool, poolTimeoutMs, retries })
     await victim.admin.unsafe(`CREATE SCHEMA ${schemaName}; CREATE TABLE owners (name text PRIMARY KEY)`)
     await Promise.all([victim.school.ready(), victim.#killerIsReady])
     await victim.warm()

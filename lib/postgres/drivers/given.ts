@@ -1,4 +1,4 @@
-import { markDriverError } from '../../drizzle/driver-errors.js'
+import { markDriverError, markUnsent } from '../../drizzle/driver-errors.js'
 import { InterfaceError, OperationalError } from '../../errors.js'
 import { startTimer } from '../../persistence/timers.js'
 import { isConnectionLost, sqlState } from '../errors.js'
@@ -173,7 +173,10 @@ export class GivenSource implements Source {
         },
         (error: unknown) => {
           clearTimeout(timer)
-          if (query.state === null && isOfServer(error)) unsent.add(error as object)
+          if (query.state === null) {
+            markUnsent(error)
+            if (isOfServer(error)) unsent.add(error as object)
+          }
           if (isConnectionLost(error)) this.#closings.begin()
           reject(markDriverError(error))
         },

@@ -1,3 +1,4 @@
+import { markUnsent } from '../../drizzle/driver-errors.js'
 import { OperationalError } from '../../errors.js'
 import { sqlState } from '../errors.js'
 import type { PostgresPackage, PostgresResult } from './client.js'
@@ -38,8 +39,13 @@ export class PooledSource implements Source {
   }
 
   async outside<T>(work: (channel: OutsideChannel) => T | Promise<T>): Promise<T> {
-    const taken = this.#pool.acquire()
-    const link = taken instanceof Promise ? await taken : taken
+    let link: Link
+    try {
+      const taken = this.#pool.acquire()
+      link = taken instanceof Promise ? await taken : taken
+    } catch (error) {
+      throw markUnsent(error)
+    }
     try {
       return await work(this.#outsideOn(link))
     } finally {

@@ -1,4 +1,5 @@
 import { InterfaceError, OperationalError } from '../../errors.js'
+import { markOutcomeUnknown } from '../../persistence/outcomes.js'
 import { driverCode } from '../errors.js'
 import type { Channel } from './line.js'
 
@@ -35,9 +36,11 @@ export interface Begun extends Channel {
 
 /** What a COMMIT without an answer is an error of. */
 export function commitLost(cause: unknown): OperationalError {
-  return new OperationalError(
-    'The connection to PostgreSQL was lost at the COMMIT: whether the transaction was committed is not known',
-    { cause, code: driverCode(cause) ?? 'CONNECTION_CLOSED', retryable: true },
+  return markOutcomeUnknown(
+    new OperationalError(
+      'The connection to PostgreSQL was lost at the COMMIT: whether the transaction was committed is not known',
+      { cause, code: driverCode(cause) ?? 'CONNECTION_CLOSED', retryable: true },
+    ),
   )
 }
 
