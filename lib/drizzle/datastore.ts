@@ -11,6 +11,7 @@ import { isUnsent } from './driver-errors.js'
 import { LostAppends } from './lost-appends.js'
 import { Reconnecting, type RetryOptions } from './reconnecting.js'
 import { isWholeStream } from './statements.js'
+import { waitingInsert } from './waiting-insert.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
 export interface DatastoreParts<Db, Session, C extends Connection> {
@@ -20,6 +21,8 @@ export interface DatastoreParts<Db, Session, C extends Connection> {
   readonly poolTimeoutMs: number
   /** How what lost its connection is repeated. */
   readonly retry?: RetryOptions | undefined
+  /** Whether saves in a transaction are written at once. Default: true. */
+  readonly autoflush?: boolean | undefined
 }
 
 /** A datastore on any database, with whatever schema. */
@@ -51,7 +54,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   #isClosed = false
   #closing: Promise<void> | undefined
 
-  constructor({ dialect, driver, poolTimeoutMs, retry = {} }: DatastoreParts<Db, Session, C>) {
+  constructor({ dialect, driver, poolTimeoutMs, retry = {}, autoflush = true }: DatastoreParts<Db, Session, C>) {
     super()
     this.dialect = dialect.name
     this.capabilities = dialect.capabilities
@@ -77,6 +80,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
         return this.#repeating(() => driver.begin(transaction, options))
       },
     })
+    this.autoflush = autoflush
   }
 
   /**
@@ -172,15 +176,24 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
   async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
     // once sent, nobody knows whether it has happened
-    return this.#write(work, () => this.#repeating(() => this.#driver.write(work), isUnsent))
+    return this.#write(
+      (transaction) => transaction.write(work),
+      () => this.#repeating(() => this.#driver.write(work), isUnsent),
+    )
   }
 
-  /** @internal Inserts events: inside the current transaction, or on its own, or together with others. */
+  /**
+   * @internal Inserts events: inside the current transaction, there, with autoflush off, at the next flush; or on its own, or
+   * together with others.
+   */
   append(insert: Insert): Promise<number[]> {
     const work = (connection: C) => this.sql.append(connection, insert)
     // no promise more than it takes, on the way of every save: each costs about a microsecond
     if (this.#isOpen && !this.#isClosed && !this.transactions.current()) return this.#appendOutside(insert, work)
-    return this.#write(work, () => this.#appendOutside(insert, work))
+    return this.#write(
+      (transaction) => transaction.append(work, () => waitingInsert(this.sql, insert)),
+      () => this.#appendOutside(insert, work),
+    )
   }
 
   #appendOutside(insert: Insert, work: (connection: C) => number[] | Promise<number[]>): Promise<number[]> {
@@ -194,13 +207,10 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     return attempt().catch((error: unknown) => reconnecting.again(error, attempt, isRepeatable))
   }
 
-  async #write<T>(inside: (connection: C) => T | Promise<T>, outside: () => Promise<T>): Promise<T> {
+  async #write<T>(inside: (transaction: Transaction<Session, C>) => Promise<T>, outside: () => Promise<T>): Promise<T> {
     const transaction = this.transactions.current()
     try {
-      if (transaction) {
-        transaction.requireCommits()
-        return await transaction.take(inside)
-      }
+      if (transaction) return await inside(transaction)
       if (!this.#isOpen || this.#isClosed) await this.ready()
       return await outside()
     } catch (error) {

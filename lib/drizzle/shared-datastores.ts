@@ -14,7 +14,7 @@ export interface DatastoreOpener {
   /** @param creator  Where connections are asked for; where there is none, they are made by the URL. */
   open(
     url: string,
-    options: { poolTimeoutMs: number; poolSize: number | undefined },
+    options: { poolTimeoutMs: number; poolSize: number | undefined; autoflush: boolean },
     creator: CreatorSource | undefined,
   ): Datastore
 }
@@ -48,6 +48,7 @@ export function sharedDatastore(env: Environment, topicBase?: string | URL): Dat
     poolTimeoutMs: env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000),
     // left to the URL where it isn't set
     poolSize: env.text('DRIZZLE_POOL_SIZE') ? env.integer('DRIZZLE_POOL_SIZE', 10, 1) : undefined,
+    autoflush: env.yes('DRIZZLE_AUTOFLUSH', true),
   }
   const creator = creatorSource(env, url, topicBase)
   const urlKey = opener.key(url)

@@ -1,48 +1,35 @@
 import { NotSupportedError } from '../errors.js'
-import { type AnySession, refuseNoAutoflush, requireAutoflush } from '../persistence/session.js'
+import { type AnySession, type SessionExtras, withExtras } from '../persistence/session.js'
+import type { TransactionOptions } from '../persistence/transactional.js'
 
 /** What a session needs of its transaction. */
-interface SessionTransaction {
-  requireOpen(): void
-  afterCommit(fn: () => unknown): void
-  nested<T>(work: (session: MemorySession) => T | PromiseLike<T>): Promise<T>
+interface SessionTransaction extends SessionExtras {
+  nested<T>(work: (session: MemorySession) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
+}
+
+/** The session of a transaction in memory: what every session has, and no tables of the user's own. */
+export type MemorySession = TablelessSession & SessionExtras
+
+/** The session of one transaction. */
+export function memorySession(transaction: SessionTransaction): MemorySession {
+  return withExtras(new TablelessSession(transaction), transaction)
 }
 
 /**
- * The session of a transaction in memory: what every session has, and no tables of the user's own.
+ * A session without what every session has.
  *
  * @throws NotSupportedError  Whatever asks for a table.
  */
-export class MemorySession implements AnySession {
+class TablelessSession implements Omit<AnySession, keyof SessionExtras> {
   readonly #transaction: SessionTransaction
 
   constructor(transaction: SessionTransaction) {
     this.#transaction = transaction
   }
 
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#transaction.requireOpen()
-  }
-
   /** A savepoint inside this transaction. */
-  transaction<T>(work: (session: MemorySession) => T | PromiseLike<T>): Promise<T> {
-    return this.#transaction.nested(work)
+  transaction<T>(work: (session: MemorySession) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T> {
+    return this.#transaction.nested(work, options)
   }
 
   get query(): never {

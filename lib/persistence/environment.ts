@@ -133,7 +133,6 @@ const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
   DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
   DRIZZLE_SCOPED_SESSION_TOPIC: 'set',
   DRIZZLE_REQUIRE_SCOPED_SESSION: 'yes',
-  DRIZZLE_AUTOFLUSH: 'no',
 }
 
 const yesWords = ['y', 'yes', 't', 'true', 'on', '1']

@@ -6,7 +6,8 @@ import { CreatedDriver } from '../drizzle/created-driver.js'
 import type { Driver } from '../drizzle/dialect.js'
 import { checkRetryOptions, type RetryOptions, retryOptions } from '../drizzle/reconnecting.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { ProgrammingError } from '../errors.js'
+import { requireSwitch } from '../persistence/session.js'
 import { PostgresDialect } from './dialect.js'
 import { loadPostgres } from './drivers/client.js'
 import type { PostgresConnection } from './drivers/connection.js'
@@ -42,6 +43,8 @@ export interface PostgresOptions<Schema extends Record<string, unknown> = Record
    * wait for somebody's open transaction waits `poolTimeoutMs` at most then, whatever `lock_timeout` says.
    */
   readonly shareStatements?: boolean | undefined
+  /** Whether saves in a transaction are written at once; see `Datastore.autoflush`. Default: true. */
+  readonly autoflush?: boolean | undefined
   /** How many connections there are at most. Default: 10. */
   readonly max?: number | undefined
   readonly host?: string | readonly string[] | undefined
@@ -133,14 +136,14 @@ export const postgresOpener: DatastoreOpener = {
   forms: urlForms,
   accepts: isPostgresUrl,
   key: (url) => `postgresql ${sourceKey(url)}`,
-  open: (url, { poolTimeoutMs, poolSize }, creator) =>
-    open({ url, poolTimeoutMs, max: poolSize }, creator) as unknown as Datastore,
+  open: (url, { poolTimeoutMs, poolSize, autoflush }, creator) =>
+    open({ url, poolTimeoutMs, max: poolSize, autoflush }, creator) as unknown as Datastore,
 }
 
 const defaultTimeoutMs = 30_000
 
 /** What is taken beside a Drizzle database of the user's. */
-const givenOptions = ['poolTimeoutMs', 'shareStatements', ...retryOptions] as const
+const givenOptions = ['poolTimeoutMs', 'shareStatements', 'autoflush', ...retryOptions] as const
 
 type GivenOptions = Pick<PostgresOptions, (typeof givenOptions)[number]>
 
@@ -182,7 +185,7 @@ function opened<Schema extends Record<string, unknown>>(
   { options, dialect, poolTimeoutMs }: Opening<Schema>,
   driver: DriverOf<Schema>,
 ): PostgresDatastore<Schema> {
-  return new Datastore({ dialect, driver, poolTimeoutMs, retry: options })
+  return new Datastore({ dialect, driver, poolTimeoutMs, retry: options, autoflush: options.autoflush })
 }
 
 type DriverOf<Schema extends Record<string, unknown>> = Driver<
@@ -296,9 +299,6 @@ function sharingFor(
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush') {
-      throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
-    }
     throw new ProgrammingError(`postgres() has no option ${name} here; it takes ${known.join(', ')}`)
   }
   const {
@@ -307,9 +307,11 @@ function checkOptions(options: object, known: readonly string[]): void {
     poolTimeoutMs = 1,
     max = 1,
     shareStatements = true,
+    autoflush = true,
     ...others
   } = options as PostgresSourceOptions
   checkRetryOptions(options)
+  requireSwitch('The option autoflush', autoflush)
   if (typeof shareStatements !== 'boolean') throw new ProgrammingError('The option shareStatements takes true or false')
   if (url !== undefined && typeof url !== 'string') throw new ProgrammingError('The option url must be text')
   if (schema !== undefined && (typeof schema !== 'object' || schema === null)) {

@@ -11,7 +11,7 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { EventSourcingError, NotSupportedError } from '../errors.js'
-import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import { type SessionExtras, withExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
 import type { Channel, How } from './drivers/line.js'
@@ -75,7 +75,8 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
       refuseTransactionControl(sql)
     }
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
-    return new GuardedSession<Schema>(this.#dialect, session, this.#schema, transaction) as PostgresSession<Schema>
+    const guarded = new GuardedSession<Schema>(this.#dialect, session, this.#schema, transaction)
+    return withExtras(guarded, transaction) as PostgresSession<Schema>
   }
 
   /**
@@ -96,8 +97,12 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
 /** The session of a transaction: a Drizzle database bound to it, with the user's schema, and what every session has. */
 export type PostgresSession<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside this transaction. */
-  transaction<T>(work: (session: PostgresSession<Schema>) => T | PromiseLike<T>): Promise<T>
-} & GuardedSession<Schema>
+  transaction<T>(
+    work: (session: PostgresSession<Schema>) => T | PromiseLike<T>,
+    options?: TransactionOptions,
+  ): Promise<T>
+} & GuardedSession<Schema> &
+  SessionExtras
 
 /**
  * The session of a transaction: a Drizzle database bound to it, with the user's schema.
@@ -105,12 +110,9 @@ export type PostgresSession<Schema extends Record<string, unknown> = Record<stri
  * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
  * Its `transaction(work)` is the datastore's: a savepoint.
  */
-export class GuardedSession<Schema extends Record<string, unknown> = Record<string, never>>
-  extends PostgresJsTransaction<Schema, ExtractTablesWithRelations<Schema>>
-  implements SessionExtras
-{
-  readonly #transaction: AnyTransaction
-
+export class GuardedSession<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends PostgresJsTransaction<Schema, ExtractTablesWithRelations<Schema>> {
   constructor(
     dialect: PgDialect,
     session: CheckedSession,
@@ -118,29 +120,8 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
     transaction: AnyTransaction,
   ) {
     super(dialect, session as never, schema as never)
-    this.#transaction = transaction
     this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
       transaction.nested(work, options)) as never
-  }
-
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#transaction.requireOpen()
   }
 
   /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
@@ -165,8 +146,7 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
 }
 
 type AnyTransaction =
-  | Transaction<never, never>
-  | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
+  Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'nested' | keyof SessionExtras>
 
 /** Drizzle's session, whose statements are checked when they are run, outside of where Drizzle wraps what is thrown. */
 class CheckedSession extends PostgresJsSession<never, Record<string, unknown>, Record<string, never>> {

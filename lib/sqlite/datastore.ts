@@ -7,7 +7,8 @@ import { Datastore } from '../drizzle/datastore.js'
 import type { Driver } from '../drizzle/dialect.js'
 import { checkRetryOptions, type RetryOptions, retryOptions } from '../drizzle/reconnecting.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { ProgrammingError } from '../errors.js'
+import { requireSwitch } from '../persistence/session.js'
 import { sqliteDialect } from './dialect.js'
 import { BetterSqlite3Driver, clientOf, requireClient, type SqliteConnectionOptions } from './drivers/better-sqlite3.js'
 import type { SqliteClient, SqliteConnection } from './drivers/connection.js'
@@ -40,6 +41,8 @@ export interface SqliteOptions<Schema extends Record<string, unknown> = Record<s
    * outcome. Default: true.
    */
   readonly shareCommits?: boolean | undefined
+  /** Whether saves in a transaction are written at once; see `Datastore.autoflush`. Default: true. */
+  readonly autoflush?: boolean | undefined
 }
 
 /** The source among the options. */
@@ -94,12 +97,12 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs }, creator) => open({ url, poolTimeoutMs }, creator),
+  open: (url, { poolTimeoutMs, autoflush }, creator) => open({ url, poolTimeoutMs, autoflush }, creator),
 }
 
 /** What is taken beside a Drizzle database of the user's. */
 // a file's connection is never lost: datastores of every kind take the same options
-const givenOptions = ['poolTimeoutMs', 'shareCommits', ...retryOptions] as const
+const givenOptions = ['poolTimeoutMs', 'shareCommits', 'autoflush', ...retryOptions] as const
 
 function open<Schema extends Record<string, unknown>>(
   options: SqliteSourceOptions<Schema>,
@@ -124,7 +127,7 @@ function opened<Schema extends Record<string, unknown>>(
   options: SqliteOptions<Schema>,
 ): SqliteDatastore<Schema> {
   const { poolTimeoutMs = defaultTimeoutMs } = options
-  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs, retry: options })
+  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs, retry: options, autoflush: options.autoflush })
 }
 
 function driver<Schema extends Record<string, unknown>>(
@@ -196,13 +199,17 @@ const defaultTimeoutMs = 30_000
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush') {
-      throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
-    }
     throw new ProgrammingError(`sqlite() has no option ${name} here; it takes ${known.join(', ')}`)
   }
-  const { poolTimeoutMs = 0, synchronous = 'full', shareCommits = true, schema = {} } = options as SqliteOptions
   checkRetryOptions(options)
+  const {
+    poolTimeoutMs = 0,
+    synchronous = 'full',
+    shareCommits = true,
+    autoflush = true,
+    schema = {},
+  } = options as SqliteOptions
+  requireSwitch('The option autoflush', autoflush)
   if (typeof shareCommits !== 'boolean') throw new ProgrammingError('The option shareCommits takes true or false')
   if (typeof schema !== 'object' || schema === null) {
     throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')

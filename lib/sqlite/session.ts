@@ -10,8 +10,9 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
-import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import { type SessionExtras, withExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
+import type { TransactionOptions } from '../persistence/transactional.js'
 import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
 import { quoted } from './tables.js'
 
@@ -70,12 +71,8 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   session(connection: SqliteConnection, transaction: AnyTransaction): SqliteSession<Schema> {
     const client = new GuardedClient(connection, transaction)
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
-    return new GuardedSession<Schema>(
-      this.#dialect,
-      this.#sync(client),
-      this.#schema,
-      transaction,
-    ) as SqliteSession<Schema>
+    const session = new GuardedSession<Schema>(this.#dialect, this.#sync(client), this.#schema, transaction)
+    return withExtras(session, transaction) as SqliteSession<Schema>
   }
 
   /** The handle for use outside transactions. */
@@ -97,8 +94,9 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
 /** The session of a transaction: a Drizzle database bound to it, with the user's schema, and what every session has. */
 export type SqliteSession<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside this transaction, for asynchronous work too. */
-  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>): Promise<T>
-} & GuardedSession<Schema>
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
+} & GuardedSession<Schema> &
+  SessionExtras
 
 /**
  * The session of a transaction: a Drizzle database bound to it, with the user's schema.
@@ -106,10 +104,9 @@ export type SqliteSession<Schema extends Record<string, unknown> = Record<string
  * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
  * Its `transaction(work)` is the datastore's: a savepoint, for asynchronous work too.
  */
-export class GuardedSession<Schema extends Record<string, unknown> = Record<string, never>>
-  extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>>
-  implements SessionExtras
-{
+export class GuardedSession<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>> {
   readonly #transaction: AnyTransaction
 
   constructor(
@@ -121,27 +118,8 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
     super('sync', dialect, session as never, schema as never)
     this.#transaction = transaction
     // the base class has Drizzle's synchronous one, whose type also fits asynchronous work
-    this.transaction = ((work: (session: unknown) => unknown) => transaction.nested(work)) as never
-  }
-
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#transaction.requireOpen()
+    this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
+      transaction.nested(work, options)) as never
   }
 
   /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
@@ -179,8 +157,7 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
 }
 
 type AnyTransaction =
-  | Transaction<never, never>
-  | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
+  Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'nested' | keyof SessionExtras>
 
 type SyncSession = BetterSQLiteSession<Record<string, unknown>, Record<string, never>>
 

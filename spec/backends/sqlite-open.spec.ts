@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 import Database from 'better-sqlite3'
 import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
-import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError } from '../../lib/errors.js'
+import { InterfaceError, OperationalError, ProgrammingError } from '../../lib/errors.js'
 import { type SqliteDatastore, sqlite } from '../../lib/sqlite/index.js'
 import { Child } from '../support/child.js'
 import { rejection } from '../support/rejection.js'
@@ -95,8 +95,8 @@ describe('Opening a SQLite datastore', () => {
       expect(() => sqlite('a.db', { synchronous: 'off' })).to.throw(ProgrammingError, 'normal')
       for (const poolTimeoutMs of [-1, 1.5, NaN, '200' as unknown as number])
         expect(() => sqlite('a.db', { poolTimeoutMs })).to.throw(ProgrammingError, 'poolTimeoutMs')
-      // @ts-expect-error an option of later
-      expect(() => sqlite('a.db', { autoflush: false })).to.throw(NotSupportedError, 'autoflush')
+      // @ts-expect-error a value that is none
+      expect(() => sqlite('a.db', { autoflush: 'no' })).to.throw(ProgrammingError, 'autoflush must be true or false')
     })
   })
 

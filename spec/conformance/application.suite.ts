@@ -855,7 +855,6 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
         DRIZZLE_SCOPED_SESSION_TOPIC: './session.js#getSession',
         DRIZZLE_REQUIRE_SCOPED_SESSION: 'yes',
-        DRIZZLE_AUTOFLUSH: 'no',
       }
       for (const [variable, value] of Object.entries(variables)) {
         for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {
