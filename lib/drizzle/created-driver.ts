@@ -1,26 +1,29 @@
 import { InterfaceError } from '../errors.js'
 import type { BeginTexts } from '../persistence/recorders.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Begin } from '../persistence/transaction.js'
 import { CreatedConnections, type CreatorSource } from './connection-creator.js'
 import type { Connection, DatastoreOfDriver, Driver, Insert, TableName } from './dialect.js'
 
 /** How a driver is made of what a connection creator gives. */
-export interface DriverMaking<Db, Session, C extends Connection> {
+export interface DriverMaking<Db, Session, C extends Connection, ByHand = unknown> {
   readonly source: CreatorSource
   readonly dialect: 'sqlite' | 'postgresql'
   /** Asks for the first connection, which tells what driver it takes. */
-  readonly make: (connections: CreatedConnections) => Promise<Driver<Db, Session, C>>
+  readonly make: (connections: CreatedConnections) => Promise<Driver<Db, Session, C, ByHand>>
 }
 
 /** A driver that is made when the datastore connects, of what the user's connection creator gives. */
 // Required: also what a driver may leave out has to be handed on
-export class CreatedDriver<Db, Session, C extends Connection> implements Required<Driver<Db, Session, C>> {
-  readonly #making: DriverMaking<Db, Session, C>
-  #driver: Driver<Db, Session, C> | undefined
+export class CreatedDriver<Db, Session, C extends Connection, ByHand = unknown> implements Required<
+  Driver<Db, Session, C, ByHand>
+> {
+  readonly #making: DriverMaking<Db, Session, C, ByHand>
+  #driver: Driver<Db, Session, C, ByHand> | undefined
   #connections: CreatedConnections | undefined
   #datastore: DatastoreOfDriver | undefined
 
-  constructor(making: DriverMaking<Db, Session, C>) {
+  constructor(making: DriverMaking<Db, Session, C, ByHand>) {
     this.#making = making
   }
 
@@ -35,7 +38,7 @@ export class CreatedDriver<Db, Session, C extends Connection> implements Require
   async open(): Promise<void> {
     const { source, dialect, make } = this.#making
     const connections = new CreatedConnections(source, dialect)
-    let driver: Driver<Db, Session, C> | undefined
+    let driver: Driver<Db, Session, C, ByHand> | undefined
     try {
       driver = await make(connections)
       if (this.#datastore) driver.attach(this.#datastore)
@@ -51,6 +54,10 @@ export class CreatedDriver<Db, Session, C extends Connection> implements Require
   }
 
   readonly begin: Begin<Session, C> = (transaction, options) => this.#opened.begin(transaction, options)
+
+  handleOf(session: SessionByHand<Session, C>): ByHand {
+    return this.#opened.handleOf(session)
+  }
 
   read<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
     return this.#opened.read(work)
@@ -87,7 +94,7 @@ export class CreatedDriver<Db, Session, C extends Connection> implements Require
     await this.#connections?.close()
   }
 
-  get #opened(): Driver<Db, Session, C> {
+  get #opened(): Driver<Db, Session, C, ByHand> {
     if (this.#driver) return this.#driver
     throw new InterfaceError('The datastore is not connected yet')
   }

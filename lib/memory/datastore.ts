@@ -1,10 +1,11 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import { TransactionalDatastore } from '../persistence/datastore.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import { type Transaction, Transactions, type Unit } from '../persistence/transaction.js'
 import type { StoredEvent, Tracking } from '../persistence/stored-event.js'
 import { Turns } from '../persistence/turns.js'
 import type { WaitingInsert } from '../persistence/waiting-inserts.js'
-import { type MemorySession, memorySession } from './session.js'
+import { type MemorySession, memorySession, type MemorySessionByHand, memorySessionByHand } from './session.js'
 import { MemoryTables } from './tables.js'
 
 /** What a recorder inserts, all or nothing: events, and the position that they come from if there is one. */
@@ -19,7 +20,7 @@ export interface MemoryInsert {
  *
  * One writer at a time, in turn; readers outside see what is committed, and never wait.
  */
-export class MemoryDatastore extends TransactionalDatastore<MemorySession, MemoryTables> {
+export class MemoryDatastore extends TransactionalDatastore<MemorySession, MemoryTables, MemorySessionByHand> {
   readonly dialect = 'memory'
   readonly capabilities = { concurrentWriters: false, ownTables: false }
   readonly #tables = new MemoryTables()
@@ -57,7 +58,8 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
   /** Reads: everything inside the current transaction, what is committed outside of one. */
   async read<T>(work: (tables: MemoryTables, committedOnly: boolean) => T): Promise<T> {
     const transaction = this.transactions.current()
-    if (transaction) return transaction.take((tables) => work(tables, false))
+    // who has only read so far has not taken the writer
+    if (transaction && !transaction.isIdle) return transaction.take((tables) => work(tables, false))
     this.#requireOpen()
     return work(this.#tables, true)
   }
@@ -83,6 +85,11 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
         () => waiting(insert),
       ) ?? this.write(now)
     )
+  }
+
+  /** @internal */
+  handleOf(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
+    return memorySessionByHand(session)
   }
 
   /** There is nothing to connect to. @throws InterfaceError  It is closed. */

@@ -1,6 +1,8 @@
 import { NotSupportedError } from '../errors.js'
-import { type AnySession, type SessionExtras, withExtras } from '../persistence/session.js'
+import { type AnySession, type AnySessionByHand, type SessionExtras, withExtras } from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
+import type { MemoryTables } from './tables.js'
 
 /** What a session needs of its transaction. */
 interface SessionTransaction extends SessionExtras {
@@ -44,11 +46,49 @@ class TablelessSession implements Omit<AnySession, keyof SessionExtras> {
   with = noTables
   $with = noTables
   $count = noTables
-  run = noTables
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as AnySession has it
+  run: (query: any) => any = noTables
   all = noTables
   get = noTables
   values = noTables
   execute = noTables
+}
+
+/** A session in memory that is managed by hand. */
+export type MemorySessionByHand = TablelessSessionByHand & SessionExtras
+
+/** The handle of such a session. */
+export function memorySessionByHand(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
+  return withExtras(new TablelessSessionByHand(session), session)
+}
+
+/** A session in memory that is managed by hand. */
+class TablelessSessionByHand extends TablelessSession implements Omit<AnySessionByHand, keyof SessionExtras> {
+  readonly #session: SessionByHand<MemorySession, MemoryTables>
+
+  constructor(session: SessionByHand<MemorySession, MemoryTables>) {
+    super(session)
+    this.#session = session
+  }
+
+  commit(): Promise<void> {
+    return this.#session.commit()
+  }
+
+  rollback(): Promise<void> {
+    return this.#session.rollback()
+  }
+
+  close(): Promise<void> {
+    return this.#session.close()
+  }
+
+  /** Runs `fn` inside: every call on the same datastore joins. */
+  override run = <T>(fn: () => T): T => (typeof fn === 'function' ? this.#session.inside(fn) : noTables())
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session.close()
+  }
 }
 
 function noTables(): never {

@@ -59,6 +59,25 @@ export function withExtras<S extends object>(session: S, transaction: SessionExt
   }) as S & SessionExtras
 }
 
+/** What a session has that is managed by hand, beside what every session has. */
+export interface SessionByHandExtras extends SessionExtras, AsyncDisposable {
+  /**
+   * Commits what was done since the last commit or rollback; the next statement begins another transaction. What fails leaves
+   * it rolled back. Without anything done, the database is not asked.
+   *
+   * @throws InterfaceError  The session is closed.
+   */
+  commit(): Promise<void>
+  /** Rolls back what was done since the last commit; the next statement begins another transaction. */
+  rollback(): Promise<void>
+  /** Rolls back what was not committed, and ends the session: later statements are an `InterfaceError`. Again does nothing. */
+  close(): Promise<void>
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  run<T>(fn: () => T): T
+  /** As `close`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
 /** A switch's value. @param what  Begins the message. @throws ProgrammingError  It is neither `true` nor `false`. */
 export function requireSwitch(what: string, on: unknown): boolean {
   if (typeof on === 'boolean') return on
@@ -103,4 +122,12 @@ export interface AnySession extends SessionExtras {
   /** PostgreSQL's: runs a statement. */
   execute(query: any): any
   /* eslint-enable @typescript-eslint/no-explicit-any */
+}
+
+/** A session that is managed by hand, of whatever dialect. */
+export interface AnySessionByHand extends Omit<AnySession, 'run'>, SessionByHandExtras {
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  run<T>(fn: () => T): T
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as in AnySession
+  run(query: any): any
 }

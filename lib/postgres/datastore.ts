@@ -16,7 +16,7 @@ import { GivenSource } from './drivers/given.js'
 import type { ClientOptions } from './drivers/link.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
-import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
+import { DrizzleHandles, type PostgresDatabase, type PostgresSession, type PostgresSessionByHand } from './session.js'
 import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, type PostgresSource, sourceKey, urlForms } from './source.js'
@@ -26,7 +26,8 @@ import { selectTextsTogether } from './texts.js'
 export type PostgresDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
   PostgresDatabase<Schema>,
   PostgresSession<Schema>,
-  PostgresConnection
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
 >
 
 /**
@@ -112,7 +113,12 @@ export function postgres<Schema extends Record<string, unknown> = Record<string,
 export function postgres<Schema extends Record<string, unknown>, Client>(
   source: PostgresJsDatabase<Schema> & { $client: Client },
   options?: GivenOptions,
-): Datastore<PostgresDatabase<Schema> & { $client: Client }, PostgresSession<Schema>, PostgresConnection>
+): Datastore<
+  PostgresDatabase<Schema> & { $client: Client },
+  PostgresSession<Schema>,
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
+>
 export function postgres<Schema extends Record<string, unknown>>(
   source: PostgresJsDatabase<Schema>,
   options?: GivenOptions,
@@ -191,7 +197,8 @@ function opened<Schema extends Record<string, unknown>>(
 type DriverOf<Schema extends Record<string, unknown>> = Driver<
   PostgresDatabase<Schema>,
   PostgresSession<Schema>,
-  PostgresConnection
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
 >
 
 /** Connections of ours. @param source  What each is opened with, or what tells it. */

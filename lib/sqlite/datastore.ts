@@ -12,7 +12,7 @@ import { requireSwitch } from '../persistence/session.js'
 import { sqliteDialect } from './dialect.js'
 import { BetterSqlite3Driver, clientOf, requireClient, type SqliteConnectionOptions } from './drivers/better-sqlite3.js'
 import type { SqliteClient, SqliteConnection } from './drivers/connection.js'
-import { DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
+import { DrizzleHandles, type SqliteDatabase, type SqliteSession, type SqliteSessionByHand } from './session.js'
 import { isInMemory, isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
 
 export type { SqliteConnectionOptions } from './drivers/better-sqlite3.js'
@@ -21,7 +21,8 @@ export type { SqliteConnectionOptions } from './drivers/better-sqlite3.js'
 export type SqliteDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
   SqliteDatabase<Schema>,
   SqliteSession<Schema>,
-  SqliteConnection
+  SqliteConnection,
+  SqliteSessionByHand<Schema>
 >
 
 /** What `sqlite()` takes beside the source. */
@@ -119,7 +120,8 @@ function open<Schema extends Record<string, unknown>>(
 type DriverOf<Schema extends Record<string, unknown>> = Driver<
   SqliteDatabase<Schema>,
   SqliteSession<Schema>,
-  SqliteConnection
+  SqliteConnection,
+  SqliteSessionByHand<Schema>
 >
 
 function opened<Schema extends Record<string, unknown>>(

@@ -5,5 +5,5 @@ export {
   type SqliteOptions,
   type SqliteSourceOptions,
 } from './datastore.js'
-export type { SqliteDatabase, SqliteSession } from './session.js'
+export type { SqliteDatabase, SqliteSession, SqliteSessionByHand } from './session.js'
 export { eventsTable, snapshotsTable, trackingTable, type TableOptions } from './tables.js'
