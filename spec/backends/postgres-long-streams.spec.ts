@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
 import type { StoredText } from '../../lib/persistence/stored-event.js'
+import { Remembered } from '../support/garbage.js'
 import { failure } from '../support/rejection.js'
 import { describePostgres } from '../support/postgres-server.js'
 import { Place, type PlaceOptions, poolOwners, type School } from '../support/shared-statements.js'
@@ -133,6 +134,24 @@ describePostgres('Long streams on PostgreSQL', () => {
           expect(found).to.deep.equal(versions(storedEvents('long', 1, found!.length)))
           await appending
         }
+      })
+
+      it('leave nothing of who has read them, or others together with them', async () => {
+        const { recorder } = await afterLongOne()
+        await recorder.insertEvents([storedEvent('dog', 1)])
+        const requests = new AsyncLocalStorage<object>()
+        const remembered = new Remembered()
+        const read = (id: string) => {
+          const [request, reader] = [{}, {}]
+          remembered.add(request)
+          remembered.add(reader)
+          const taken: unknown[] = [reader]
+          return requests.run(request, () => recorder.selectTexts?.(id, () => (stored) => void taken.push(...stored)))
+        }
+        for (const ids of [['dog', 'dog', 'dog'], ['long'], ['long', 'dog'], ['long', 'long', 'long'], ['long']]) {
+          await Promise.all(ids.map(read))
+        }
+        expect(await remembered.kept(0)).to.equal(0)
       })
 
       it('begin anew where they are read anew', async () => {
