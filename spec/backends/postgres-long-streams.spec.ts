@@ -1,7 +1,14 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
+import { Repository } from '../../lib/application/repository.js'
+import { registerTopicAlias } from '../../lib/domain/topics.js'
+import { EventStore } from '../../lib/persistence/event-store.js'
+import { Mapper } from '../../lib/persistence/mapper.js'
 import type { StoredText } from '../../lib/persistence/stored-event.js'
+import { JsonTranscoder } from '../../lib/persistence/transcoder.js'
+import { Dog } from '../support/dogs.js'
+import { Remembered } from '../support/garbage.js'
 import { failure } from '../support/rejection.js'
 import { describePostgres } from '../support/postgres-server.js'
 import { Place, type PlaceOptions, poolOwners, type School } from '../support/shared-statements.js'
@@ -135,6 +142,24 @@ describePostgres('Long streams on PostgreSQL', () => {
         }
       })
 
+      it('leave nothing of who has read them, or others together with them', async () => {
+        const { recorder } = await afterLongOne()
+        await recorder.insertEvents([storedEvent('dog', 1)])
+        const requests = new AsyncLocalStorage<object>()
+        const remembered = new Remembered()
+        const read = async (id: string) => {
+          const [request, reader] = [{}, {}]
+          remembered.add(request)
+          remembered.add(reader)
+          const taken: unknown[] = [reader]
+          await requests.run(request, () => recorder.selectTexts?.(id, () => (stored) => void taken.push(...stored)))
+        }
+        for (const ids of [['dog', 'dog', 'dog'], ['long'], ['long', 'dog'], ['long', 'long', 'long'], ['long']]) {
+          await Promise.all(ids.map(read))
+        }
+        expect(await remembered.kept(0)).to.equal(0)
+      })
+
       it('begin anew where they are read anew', async () => {
         const { recorder } = await afterLongOne()
         await recorder.insertEvents(storedEvents('dog', 1, 300))
@@ -149,6 +174,27 @@ describePostgres('Long streams on PostgreSQL', () => {
         expect(taken).to.have.length(2)
         expect(taken[0]).to.have.length(300)
         expect(taken[1]).to.have.length(301)
+      })
+
+      it('make the same events and aggregates where they are read anew', async () => {
+        const { recorder } = await afterLongOne()
+        const former = 'Dog.\u001dTaught'
+        registerTopicAlias(former, 'Dog.TrickAdded')
+        const dog = new Dog('Fido')
+        for (let i = 1; i < 150; i += 1) dog.addTrick(`trick ${i}`)
+        const mapper = new Mapper({ transcoder: new JsonTranscoder() })
+        const stored = mapper.toStoredEvents(dog.collectEvents())
+        await recorder.insertEvents(stored.map((each, i) => (i === 140 ? { ...each, topic: former } : each)))
+        const store = new EventStore(mapper, recorder)
+        const repository = new Repository({
+          events: () => Promise.resolve(store),
+          onRollback: () => undefined,
+          doubt: () => undefined,
+        })
+        expect(await store.get(dog.id)).to.deep.equal(stored.map((each) => mapper.toDomainEvent(each)))
+        await textsOf(recorder, 'long')
+        const { version, tricks } = await repository.get(Dog, dog.id)
+        expect([version, tricks]).to.deep.equal([150, dog.tricks])
       })
 
       it('are taken in the context of who asked, and what is thrown there is theirs', async () => {

@@ -533,6 +533,17 @@ for (const poolOwner of poolOwners) {
         await expectAllAtLast(school, inserts, outcomes)
       })
 
+      it('leave nobody waiting: who has come behind one of them with the same version is stored in its place', async () => {
+        const { recorder } = await place.school()
+        const inserts = [events('leading', 1), slept, events('same', 1), events('same', 1), events('other', 1)]
+        const saving = startBehindFirst(recorder, inserts)
+        await place.waits('PgSleep')
+        expect(await place.end('PgSleep')).to.equal(1)
+        const outcomes = await within('the saves', saving)
+        expect(outcomes.map(({ status }) => status === 'fulfilled')).to.deep.equal([true, false, false, true, false])
+        expect(await place.stored()).to.deep.equal(['first 1', 'leading 1', 'same 1'])
+      })
+
       it('(that of the one before) are stored all the same', async () => {
         const school = await place.school()
         const inserts = [slept, ...neighbours()]
