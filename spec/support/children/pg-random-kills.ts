@@ -34,7 +34,7 @@ await victim.close()
 async function killNowAndThen(): Promise<void> {
   const end = performance.now() + 1200
   // on a slow machine longer, until there is something to see
-  const isEnough = () => performance.now() > end && acknowledged.length > 100 && failures > 10 && kills > 20
+  const isEnough = () => performance.now() > end && acknowledged.length > 50 && failures > 5 && kills > 10
   for (; !isEnough(); await delay(Math.random() * 60)) {
     kills += await victim.terminateOne()
   }
