@@ -4,7 +4,7 @@ import { soak } from '../support/order-soak.js'
 import { describePostgres } from '../support/postgres-server.js'
 
 /** How long each of them takes. `SOAK_SECONDS=60` looks longer. */
-const seconds = Number(process.env.SOAK_SECONDS ?? 3)
+const seconds = Number(process.env.SOAK_SECONDS ?? 2)
 
 describePostgres('Sixteen writers, readers of many kinds and strangers on PostgreSQL', () => {
   for (const placement of ['a pool of ours', "a user's own db"] as const) {

@@ -6,6 +6,8 @@ import { FaultProxy } from '../support/fault-proxy.js'
 import { Peer } from '../support/tcp-peer.js'
 
 const poolTimeoutMs = 300
+/** Where nobody is to answer in it. */
+const shortTimeoutMs = 100
 const poolKinds = { 'a pool of ours': 'ours', "a user's database": 'db' }
 
 // In processes of their own: they are to stay alive, not to be kept busy, and to end by themselves.
@@ -56,7 +58,7 @@ function urlOf({ port }: Peer): string {
 }
 
 async function isRefused(url: string, pool: string): Promise<void> {
-  const child = new Child('pg-unreachable', [url, pool, String(poolTimeoutMs)])
+  const child = new Child('pg-unreachable', [url, pool, String(shortTimeoutMs)])
   expect(await child.message()).to.equal('refused')
   await ends(child, 'end')
 }

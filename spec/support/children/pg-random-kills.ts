@@ -1,4 +1,4 @@
-// Sixteen workers save, alone and in transactions, while somebody ends connections at random for three seconds.
+// Sixteen workers save, alone and in transactions, while somebody ends connections at random for a second or more.
 // Says how many saves were acknowledged, how many failed, and how many connections were ended.
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
@@ -32,7 +32,10 @@ await tell({ acknowledged: acknowledged.length, failures, kills })
 await victim.close()
 
 async function killNowAndThen(): Promise<void> {
-  for (const end = performance.now() + 3000; performance.now() < end; await delay(Math.random() * 60)) {
+  const end = performance.now() + 1200
+  // on a slow machine longer, until there is something to see
+  const isEnough = () => performance.now() > end && acknowledged.length > 50 && failures > 5 && kills > 10
+  for (; !isEnough(); await delay(Math.random() * 60)) {
     kills += await victim.terminateOne()
   }
   isOver = true
