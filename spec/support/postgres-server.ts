@@ -377,7 +377,8 @@ function removeAllNow(): void {
   removedWithTheProcess.clear()
 }
 
-function nobody(): { uid: number; gid: number } {
+/** Whose the servers' processes are where this one is root's. */
+export function nobody(): { uid: number; gid: number } {
   const [uid, gid] = ['-u', '-g'].map((flag) => Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' })))
   return { uid: uid!, gid: gid! }
 }
