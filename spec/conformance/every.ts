@@ -12,6 +12,7 @@ import { ownTablesSuite } from './own-tables.suite.js'
 import { recorderModelSuite } from './recorder-model.suite.js'
 import { sharedSavesSuite } from './shared-saves.suite.js'
 import { storedStateSuite } from './stored-state.suite.js'
+import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
 
@@ -42,6 +43,7 @@ const suites = [
   recorderModelSuite,
   transactionsSuite,
   nestedTransactionsSuite,
+  retriesSuite,
   ownTablesSuite,
   orderSuite,
   storedStateSuite,
