@@ -38,7 +38,7 @@ export function retriesSuite(define: DefineCase, _backend: Backend): void {
     })
 
     define('has the events of its aggregates again each time', async (opened) => {
-      await using school = await schoolOn(opened)
+      await using school = schoolOn(opened)
       const dog = new Dog('Fido')
       let calls = 0
       await transactionRetry(() =>
