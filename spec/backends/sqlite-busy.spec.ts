@@ -5,6 +5,8 @@ import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { DrizzleFactory } from '../../lib/drizzle/index.js'
 import { OperationalError } from '../../lib/errors.js'
+import { isRetryable } from '../../lib/persistence/retryable.js'
+import { transactionRetry } from '../../lib/persistence/transaction-retry.js'
 import { sqlite } from '../../lib/sqlite/index.js'
 import { Child } from '../support/child.js'
 import { failure, rejection } from '../support/rejection.js'
@@ -42,6 +44,26 @@ describe('A SQLite file that another process has locked', () => {
     await letGo(holder)
     expect(await saving.promise).to.deep.equal([2])
     expect(await inTransaction.promise).to.deep.equal([3])
+  })
+
+  it('is tried again by transactionRetry after the pool timeout, with the whole unit of work', async () => {
+    await using datastore = sqlite(file, { poolTimeoutMs: 20 })
+    const recorder = await new DrizzleFactory({ datastore }).applicationRecorder()
+    const holder = await holding(file, 'BEGIN IMMEDIATE')
+    const codes: unknown[] = []
+    let letting: Promise<void> | undefined
+    const retryOn = (error: unknown) => {
+      codes.push((error as OperationalError).code)
+      letting ??= letGo(holder)
+      return isRetryable(error)
+    }
+    const save = transactionRetry(() => recorder.transaction(() => recorder.insertEvents([storedEvent('dog', 1)])), {
+      total: 1000,
+      retryOn,
+    })
+    expect(await save()).to.deep.equal([1])
+    await letting
+    expect(new Set(codes)).to.deep.equal(new Set(['SQLITE_BUSY']))
   })
 
   it('is an OperationalError after the pool timeout, with nothing stored, and works afterwards', async () => {

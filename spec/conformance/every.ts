@@ -14,6 +14,7 @@ import { recorderModelSuite } from './recorder-model.suite.js'
 import { sessionsSuite } from './sessions.suite.js'
 import { sharedSavesSuite } from './shared-saves.suite.js'
 import { storedStateSuite } from './stored-state.suite.js'
+import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
 
@@ -46,6 +47,7 @@ const suites = [
   sessionsSuite,
   nestedTransactionsSuite,
   autoflushSuite,
+  retriesSuite,
   ownTablesSuite,
   orderSuite,
   storedStateSuite,

@@ -4,7 +4,8 @@ import { createRequire } from 'node:module'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import type { Aggregate } from '../../lib/domain/aggregate.js'
-import { ProgrammingError } from '../../lib/errors.js'
+import { OperationalError, ProgrammingError } from '../../lib/errors.js'
+import { rejection } from '../support/rejection.js'
 import { replayed } from '../support/replayed.js'
 
 interface Dog extends Aggregate {
@@ -25,7 +26,9 @@ interface Fixture {
     Stray: DogClass
   }
   refused: Record<string, () => unknown>
+  Worker: (new (failures: number) => Worker) & { ofClass(worker: Worker): Promise<string> }
 }
+type Worker = Record<'bare' | 'called' | 'often', (word: string) => Promise<string>>
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
@@ -100,6 +103,19 @@ for (const [name, folder, ...options] of [
       expect(() => dog.fail()).to.throw(RangeError)
       expect(() => dog.nest()).to.throw(ProgrammingError, /TrickAdded/)
       expect([dog.version, dog.pendingEvents.length]).to.deep.equal([1, 1])
+    })
+
+    it('repeat methods', async () => {
+      const { Worker } = fixture
+      for (const [method, total] of [
+        ['bare', 1],
+        ['called', 1],
+        ['often', 2],
+      ] as const) {
+        expect(await new Worker(total)[method]('done')).to.equal('done')
+        await rejection(new Worker(total + 1)[method]('done'), OperationalError)
+      }
+      expect(await Worker.ofClass(new Worker(2))).to.equal('static')
     })
 
     it('refuse what can’t be an event or aggregate', () => {

@@ -17,6 +17,9 @@ export interface PlaceOptions {
   readonly poolTimeoutMs?: number
   readonly shareStatements?: boolean
   readonly prepare?: boolean
+  /** Default: none, each loss is seen. */
+  readonly retries?: number
+  readonly retryIntervalMs?: number
   /** Another server address, such as that of somebody who listens in. */
   readonly url?: string
   /** Settings of its connections. */
@@ -50,6 +53,7 @@ export class Place implements AsyncDisposable {
   /** One whose tables are there. Each is as another process would have it. */
   async school(options: PlaceOptions = {}): Promise<School> {
     const { max = 4, poolTimeoutMs = 20_000, url = postgresUrl(), shareStatements, prepare, connection } = options
+    const { retries = 0, retryIntervalMs } = options
     const client = {
       ...(prepare !== undefined && { prepare }),
       max,
@@ -57,7 +61,8 @@ export class Place implements AsyncDisposable {
     }
     const ours: PostgresOptions<typeof schema> & { shareStatements?: boolean } = {
       poolTimeoutMs,
-      retries: 0, // each loss is seen
+      retries,
+      ...(retryIntervalMs !== undefined && { retryIntervalMs }),
       ...(shareStatements !== undefined && { shareStatements }),
     }
     const datastore = this.#datastore(url, client, ours)
@@ -122,7 +127,7 @@ export class Place implements AsyncDisposable {
       this.#open.push(() => datastore.close())
       return datastore
     }
-    const users = postgresJs(url, { onnotice: () => undefined, ...client })
+    const users = postgresJs(url, { onnotice: () => undefined, backoff: () => 0.05, ...client })
     const datastore = postgres(drizzle(users, { schema }), ours)
     this.#open.push(async () => {
       await datastore.close().catch(() => undefined)
