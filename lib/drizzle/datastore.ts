@@ -4,15 +4,21 @@ import type { FactoryOptions } from '../persistence/factory.js'
 import { inThisContext } from '../persistence/outside.js'
 import type { AnySession } from '../persistence/session.js'
 import { type Transaction, Transactions } from '../persistence/transaction.js'
+import type { Transactional } from '../persistence/transactional.js'
 import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
+import { NoConnections } from './no-connections.js'
+import { type ScopedSessionOptions, ScopedSessions, type AnyUsersSessions } from './scoped-sessions.js'
 import { isWholeStream } from './statements.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
 export interface DatastoreParts<Db, Session, C extends Connection> {
-  readonly dialect: Dialect<C>
+  /** Absent where the first scoped session tells. */
+  readonly dialect?: Dialect<C>
   readonly driver: Driver<Db, Session, C>
+  /** The sessions of its dialect, of every dialect without one, that users manage themselves. */
+  readonly usersSessions: readonly AnyUsersSessions[]
   /** How long to wait for a connection, for the writer, and for a turn inside a transaction. */
   readonly poolTimeoutMs: number
 }
@@ -31,11 +37,10 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   extends TransactionalDatastore<Session, C>
   implements AnyDatastore<Session>
 {
-  /** `'sqlite'` or `'postgresql'`. */
-  readonly dialect: 'sqlite' | 'postgresql'
-  readonly capabilities: Capabilities
-  /** @internal What the SQL differs in, for the recorders. */
-  readonly sql: Dialect<C>
+  #dialect: Dialect<C> | undefined
+  readonly #usersSessions: readonly AnyUsersSessions[]
+  readonly #poolTimeoutMs: number
+  #scoped: ScopedSessions<Db, Session, C> | undefined
   readonly #driver: Driver<Db, Session, C>
   protected readonly transactions: Transactions<Session, C>
   #opening: Promise<void> | undefined
@@ -43,19 +48,74 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   #isClosed = false
   #closing: Promise<void> | undefined
 
-  constructor({ dialect, driver, poolTimeoutMs }: DatastoreParts<Db, Session, C>) {
+  constructor({ dialect, driver, poolTimeoutMs, usersSessions }: DatastoreParts<Db, Session, C>) {
     super()
-    this.dialect = dialect.name
-    this.capabilities = dialect.capabilities
-    this.sql = dialect
+    this.#dialect = dialect
+    this.#usersSessions = usersSessions
+    this.#poolTimeoutMs = poolTimeoutMs
     this.#driver = driver
     driver.attach(this)
     this.transactions = new Transactions<Session, C>({
       timeoutMs: poolTimeoutMs,
-      translate: (error) => dialect.translate(error),
-      begin: async (transaction, options) => {
-        await this.ready()
-        return driver.begin(transaction, options)
+      translate: (error) => this.#translate(error),
+      scoped: (isOptional) => (this.#isClosed ? undefined : this.#scoped?.transaction(isOptional)),
+      begin: async (transaction, options) => (await this.#outside()).begin(transaction, options),
+    })
+  }
+
+  /** `'sqlite'` or `'postgresql'`. @throws InterfaceError  No scoped session was there yet, and no URL tells. */
+  get dialect(): 'sqlite' | 'postgresql' {
+    return this.sql.name
+  }
+
+  get capabilities(): Capabilities {
+    return this.sql.capabilities
+  }
+
+  /** @internal What the SQL differs in, for the recorders. */
+  get sql(): Dialect<C> {
+    if (this.#dialect) return this.#dialect
+    throw new InterfaceError('Which database this is, the first scoped session tells: there was none yet')
+  }
+
+  /** @internal Whether a database is known, and so whether names can be checked. */
+  get isKnown(): boolean {
+    return this.#dialect !== undefined
+  }
+
+  /** @internal Whether there are connections beside those of scoped sessions. */
+  get hasConnections(): boolean {
+    return !(this.#driver instanceof NoConnections)
+  }
+
+  /**
+   * @internal Takes sessions from a topic from now on, as `DRIZZLE_SCOPED_SESSION_TOPIC` says.
+   *
+   * @throws ProgrammingError  It takes them from another one.
+   */
+  takeScopedSessions(options: ScopedSessionOptions): void {
+    const known = this.#scoped?.options
+    if (known) {
+      if (known.topic === options.topic && known.isRequired === options.isRequired) return
+      throw new ProgrammingError(
+        'This datastore has its sessions from another DRIZZLE_SCOPED_SESSION_TOPIC: applications that share a datastore ' +
+          'share the topic, and DRIZZLE_REQUIRE_SCOPED_SESSION',
+      )
+    }
+    this.#scoped = new ScopedSessions<Db, Session, C>(options, {
+      timeoutMs: this.#poolTimeoutMs,
+      transactions: this.transactions,
+      db: () => this.#driver.db,
+      kinds: () => this.#usersSessions,
+      tell: (kind) => {
+        if (this.#dialect?.name === kind.name) return
+        if (this.#dialect)
+          throw new ProgrammingError(`This datastore is on ${this.dialect}, and the scoped session on ${kind.name}`)
+        options.check?.(kind.name)
+        this.#dialect = kind.makeDialect(this.#poolTimeoutMs)
+      },
+      attach: (driver) => {
+        driver.attach(this)
       },
     })
   }
@@ -84,10 +144,11 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     // outside of any transaction: what is opened here outlives it
     this.#opening ??= this.outside(async () => {
       try {
+        await this.#scoped?.resolve()
         await this.#driver.open()
         this.#isOpen = true
       } catch (error) {
-        throw this.sql.translate(error)
+        throw this.#translate(error)
       } finally {
         this.#opening = undefined
       }
@@ -100,9 +161,28 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     throw new NotSupportedError('openSession() is not built yet: use transaction()')
   }
 
-  /** @internal The current transaction, if any. */
+  /**
+   * @internal The current transaction, if any: ours, or that of the scope.
+   *
+   * @throws ProgrammingError  There has to be a scope, and there is none.
+   */
   current(): Transaction<Session, C> | undefined {
     return this.transactions.current()
+  }
+
+  /** @internal As `current`, for what may be done without a scope too. */
+  currentIfAny(): Transaction<Session, C> | undefined {
+    return this.transactions.current(true)
+  }
+
+  /** @internal Finds what the topic of the scoped sessions names, where that is still to do; else no promise. */
+  known(): Promise<void> | undefined {
+    return this.#scoped && !this.#scoped.isResolved ? this.#scoped.resolve() : undefined
+  }
+
+  /** @internal Whether a call has a database now: ours, or the scope's. */
+  isReachable(): boolean {
+    return this.hasConnections || (this.#scoped?.isThere() ?? false)
   }
 
   /** @internal Runs a recorder's query: inside the current transaction, or outside of any. */
@@ -110,10 +190,9 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     const transaction = this.transactions.current()
     try {
       if (transaction) return await transaction.take(work)
-      if (!this.#isOpen || this.#isClosed) await this.ready()
-      return await this.#driver.read(work)
+      return await (await this.#outside()).read(work)
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
   }
 
@@ -125,14 +204,14 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     options: SelectEventsOptions,
   ): Promise<boolean> {
     // rows come in outside of any context; whoever takes them may look for the caller's
-    const beginHere = this.#driver.readTexts ? inThisContext(() => inThisContext(begin())) : begin
+    const beginHere = this.#driver.readTexts || this.#scoped ? inThisContext(() => inThisContext(begin())) : begin
     const work = (connection: C) => this.sql.selectTexts(connection, table, originatorId, beginHere, options)
-    const isForSharing = isWholeStream(options) && this.#isOpen && !this.#isClosed && !this.transactions.current()
-    if (!this.#driver.readTexts || !isForSharing) return this.read(work)
+    const driver = this.#free()
+    if (!driver?.readTexts || !isWholeStream(options)) return this.read(work)
     try {
-      return await this.#driver.readTexts(table, originatorId, beginHere, work)
+      return await driver.readTexts(table, originatorId, beginHere, work)
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
   }
 
@@ -140,40 +219,65 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   async setUp(
     isDone: (connection: C) => boolean | Promise<boolean>,
     make: (connection: C) => void | Promise<void>,
+    timeoutMs?: number,
   ): Promise<void> {
     try {
       await this.ready()
-      await this.#driver.setUp(isDone, make)
+      const driver = this.hasConnections ? this.#driver : await this.#outside()
+      await driver.setUp(isDone, make, timeoutMs)
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
   }
 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
   async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    return this.#write(work, () => this.#driver.write(work))
+    return this.#write(work, (driver) => driver.write(work))
   }
 
   /** @internal Inserts events: inside the current transaction, or on its own, or together with others. */
   append(insert: Insert): Promise<number[]> {
     const work = (connection: C) => this.sql.append(connection, insert)
     // no promise more than it takes, on the way of every save: each costs about a microsecond
-    if (this.#isOpen && !this.#isClosed && !this.transactions.current()) return this.#driver.append(insert, work)
-    return this.#write(work, () => this.#driver.append(insert, work))
+    const driver = this.#scoped ? undefined : this.#free()
+    return driver ? driver.append(insert, work) : this.#write(work, (other) => other.append(insert, work))
   }
 
-  async #write<T>(inside: (connection: C) => T | Promise<T>, outside: () => Promise<T>): Promise<T> {
+  async #write<T>(
+    inside: (connection: C) => T | Promise<T>,
+    outside: (driver: Driver<Db, Session, C>) => Promise<T>,
+  ): Promise<T> {
     const transaction = this.transactions.current()
     try {
       if (transaction) {
         transaction.requireCommits()
         return await transaction.take(inside)
       }
-      if (!this.#isOpen || this.#isClosed) await this.ready()
-      return await outside()
+      return await outside(await this.#outside())
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
+  }
+
+  /** Our own connections, where they are open and nothing else comes before them. */
+  #free(): Driver<Db, Session, C> | undefined {
+    if (!this.#isOpen || this.#isClosed || this.transactions.current() || this.#scoped?.driver()) return undefined
+    return this.#driver
+  }
+
+  /** Where to work outside of transactions: the scope's database, or our own connections. */
+  #outside(): Driver<Db, Session, C> | Promise<Driver<Db, Session, C>> {
+    const scopes = this.#isClosed ? undefined : this.#scoped?.driver()
+    if (scopes) return scopes
+    return this.#isOpen && !this.#isClosed ? this.#driver : this.ready().then(() => this.#driver)
+  }
+
+  #translate(error: unknown): unknown {
+    return this.#dialect ? this.#dialect.translate(error) : error
+  }
+
+  protected override transactional(): Transactional<Session> | Promise<Transactional<Session>> {
+    return this.known()?.then(() => this.transactions) ?? this.transactions
   }
 
   /** Makes a factory of recorders on this datastore. */
@@ -195,7 +299,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     this.#isClosed = true
     this.#closing ??= this.#close().catch((error: unknown) => {
       this.#closing = undefined
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     })
     await this.#closing
   }
@@ -207,6 +311,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
 
   async #close(): Promise<void> {
     await this.#opening?.catch(() => undefined)
+    await this.#scoped?.close()
     await this.#driver.close()
   }
 }

@@ -57,7 +57,7 @@ export abstract class TransactionalDatastore<Session, Connection> extends Passes
     return this.transactions.current()
   }
 
-  protected transactional(): Transactional<Session> {
+  protected transactional(): Transactional<Session> | Promise<Transactional<Session>> {
     return this.transactions
   }
 }

@@ -31,12 +31,13 @@ export interface RecorderMaking {
  */
 export abstract class Factory {
   readonly env: Environment
-  readonly #topicBase: string | URL | undefined
+  /** Where relative topics start. */
+  protected readonly topicBase: string | URL | undefined
 
   constructor(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions = {}) {
     const { env = {}, name, topicBase } = factoryOptions(source)
     this.env = env instanceof Environment ? env : new Environment(name ?? '', env)
-    this.#topicBase = topicBase
+    this.topicBase = topicBase
   }
 
   /** Where the recorders keep their events. */
@@ -69,7 +70,7 @@ export abstract class Factory {
   /** `MAPPER_TOPIC`, or `Mapper`; with the transcoder. */
   async mapper({ transcoder }: { transcoder?: Transcoder | undefined } = {}): Promise<Mapper> {
     const topic = this.env.get('MAPPER_TOPIC')
-    const mapperClass = topic ? await resolveTopic<typeof Mapper>(topic as string, this.#topicBase) : Mapper
+    const mapperClass = topic ? await resolveTopic<typeof Mapper>(topic as string, this.topicBase) : Mapper
     if (mapperClass !== Mapper && !(mapperClass.prototype instanceof Mapper)) {
       throw new ProgrammingError('MAPPER_TOPIC must name a subclass of Mapper')
     }
@@ -80,7 +81,7 @@ export abstract class Factory {
   async transcoder(): Promise<Transcoder> {
     const topic = this.env.get('TRANSCODER_TOPIC')
     if (!topic) return new JsonTranscoder()
-    const found = await resolveTopic<Transcoder | (new () => Transcoder)>(topic as string, this.#topicBase)
+    const found = await resolveTopic<Transcoder | (new () => Transcoder)>(topic as string, this.topicBase)
     const transcoder = typeof found === 'function' ? new found() : found
     if (typeof transcoder?.encode !== 'function' || typeof transcoder.decode !== 'function') {
       throw new ProgrammingError('TRANSCODER_TOPIC must name a class or an object with encode and decode')

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { EventSourcingError, InterfaceError, ProgrammingError } from '../errors.js'
+import { EventSourcingError, InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import { TransactionHandle } from './transaction-handle.js'
 import { checkTransactionOptions, type OpenTransaction, type TransactionOptions } from './transactional.js'
 import { Turns } from './turns.js'
@@ -35,8 +35,10 @@ export class Transactions<Session, Connection> {
   readonly #begin: Begin<Session, Connection>
   readonly #translate: (error: unknown) => unknown
   readonly #timeoutMs: number
+  readonly #scoped: ((isOptional: boolean) => Transaction<Session, Connection> | undefined) | undefined
 
   /**
+   * @param options.scoped  The transaction of the scope that the caller is in, where it is in none of these.
    * @param options.translate  Turns a driver's error into ours; passes any other unchanged.
    * @param options.timeoutMs  How long nested transactions wait for their turn.
    */
@@ -44,7 +46,9 @@ export class Transactions<Session, Connection> {
     begin: Begin<Session, Connection>
     translate: (error: unknown) => unknown
     timeoutMs: number
+    scoped?: (isOptional: boolean) => Transaction<Session, Connection> | undefined
   }) {
+    this.#scoped = options.scoped
     this.#begin = options.begin
     this.#translate = options.translate
     this.#timeoutMs = options.timeoutMs
@@ -53,11 +57,20 @@ export class Transactions<Session, Connection> {
   /**
    * The current async context's transaction.
    *
+   * @param isOptional  Whether the caller can do without, where a scope is needed otherwise.
    * @throws InterfaceError  It has ended: the call was started inside and not awaited there.
    */
-  current(): Transaction<Session, Connection> | undefined {
+  current(isOptional = false): Transaction<Session, Connection> | undefined {
     const transaction = this.#inContext()
-    transaction?.requireOpen()
+    if (!transaction) return this.#isOutside() ? undefined : this.#scoped?.(isOptional)
+    transaction.requireOpen()
+    return transaction
+  }
+
+  /** One that its user began and ends: it is joined, with savepoints, and its end isn't known here. */
+  usersOwn(unit: Unit<Session, Connection>): Transaction<Session, Connection> {
+    const transaction = new Transaction(this, undefined, {}, this.#timeoutMs, true)
+    transaction.opened(unit)
     return transaction
   }
 
@@ -126,6 +139,12 @@ export class Transactions<Session, Connection> {
     return contexts.getStore()?.get(this) as Transaction<Session, Connection> | undefined
   }
 
+  /** Whether the caller has said that it is outside of all of them. */
+  #isOutside(): boolean {
+    const store = contexts.getStore()
+    return store !== undefined && store.has(this) && store.get(this) === undefined
+  }
+
   #runIn<T>(transaction: Transaction<Session, Connection> | undefined, fn: () => T): T {
     return contexts.run(new Map(contexts.getStore()).set(this, transaction), fn)
   }
@@ -154,13 +173,16 @@ export class Transaction<Session, Connection> {
   readonly #afterCommit: (() => unknown)[] = []
   readonly #onRollback: (() => void)[] = []
   #rollingBack: Promise<void> | undefined
+  readonly #isUsersOwn: boolean
 
   constructor(
     transactions: Transactions<Session, Connection>,
     parent: Transaction<Session, Connection> | undefined,
     options: TransactionOptions,
     timeoutMs: number,
+    isUsersOwn = false,
   ) {
+    this.#isUsersOwn = isUsersOwn
     this.#transactions = transactions
     this.#parent = parent
     this.commits = options.commit ?? true
@@ -183,7 +205,13 @@ export class Transaction<Session, Connection> {
     return this.#state !== 'committed' && this.#state !== 'rolled back'
   }
 
+  /** Whether it is one that its user began and ends, or is inside of one. */
+  get isUsers(): boolean {
+    return this.#isUsersOwn || (this.#parent?.isUsers ?? false)
+  }
+
   get decider(): OpenTransaction | undefined {
+    if (this.#isUsersOwn) return undefined // it may be over: nobody tells
     if (this.isOpen) return this
     return this.#state === 'committed' ? this.#parent?.decider : undefined
   }
@@ -265,13 +293,20 @@ export class Transaction<Session, Connection> {
     return this.#transactions.isInside(this) ? open() : this.inside(open)
   }
 
+  /** @throws NotSupportedError  The outermost one is its user's. */
   afterCommit(fn: () => unknown): void {
     this.requireOpen()
+    if (this.isUsers) {
+      throw new NotSupportedError(
+        "afterCommit() can't know when a scoped session of your own commits: do it where that is committed",
+      )
+    }
     this.#afterCommit.push(fn)
   }
 
   onRollback(fn: () => void): void {
     this.requireOpen()
+    if (this.#isUsersOwn) return // nobody tells, and it would be kept as long as the connection
     this.#onRollback.push(fn)
   }
 
@@ -297,7 +332,7 @@ export class Transaction<Session, Connection> {
     if (this.#parent) {
       // one by one: there may be more than a call takes as arguments
       for (const fn of this.#afterCommit) this.#parent.#afterCommit.push(fn)
-      for (const fn of this.#onRollback) this.#parent.#onRollback.push(fn)
+      if (!this.#parent.#isUsersOwn) for (const fn of this.#onRollback) this.#parent.#onRollback.push(fn)
       this.#onRollback.length = 0
       this.#leaveParent()
     } else {

@@ -5,7 +5,7 @@ import { Datastore } from '../drizzle/datastore.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { PostgresDialect } from './dialect.js'
-import { loadPostgres, type PostgresClient } from './drivers/client.js'
+import { loadPostgres, type PostgresClient, requireUntransformed } from './drivers/client.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { GivenSource } from './drivers/given.js'
 import { PooledSource } from './drivers/pooled.js'
@@ -15,6 +15,7 @@ import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
 import { selectTextsTogether } from './texts.js'
+import { usersSessions } from './users-sessions.js'
 
 /** A datastore on PostgreSQL; `Schema` is the user's own tables. */
 export type PostgresDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
@@ -123,7 +124,7 @@ export function postgres<Schema extends Record<string, unknown>>(
     db: source,
     sharing: sharingFor(options, dialect, client.options.max),
   })
-  return new Datastore({ dialect, driver, poolTimeoutMs })
+  return new Datastore({ dialect, driver, poolTimeoutMs, usersSessions: [usersSessions] })
 }
 
 /** How environments open datastores on PostgreSQL. */
@@ -132,6 +133,7 @@ export const postgresOpener: DatastoreOpener = {
   accepts: isPostgresUrl,
   key: (url) => `postgresql ${sourceKey(url)}`,
   open: (url, { poolTimeoutMs, poolSize }) => postgres(url, { poolTimeoutMs, max: poolSize }) as unknown as Datastore,
+  usersSessions,
 }
 
 const defaultTimeoutMs = 30_000
@@ -172,7 +174,7 @@ function open<Schema extends Record<string, unknown>>(
     handles: DrizzleHandles.configured({ schema, logger, casing }),
     sharing: sharingFor(options, dialect, max),
   })
-  return new Datastore({ dialect, driver, poolTimeoutMs })
+  return new Datastore({ dialect, driver, poolTimeoutMs, usersSessions: [usersSessions] })
 }
 
 type Sharing = Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>
@@ -261,11 +263,6 @@ function clientOf(db: object): PostgresClient {
   if (typeof client?.unsafe !== 'function' || typeof client.begin !== 'function' || !client.options) {
     throw new ProgrammingError('postgres() takes a Drizzle database of postgres.js; this one has no such client')
   }
-  const { value, row } = client.options.transform
-  if (value.from ?? row.from) {
-    throw new ProgrammingError(
-      'The database given to postgres() has a client with the option transform for values or rows, which would change events; give it one without',
-    )
-  }
+  requireUntransformed(client as PostgresClient, 'The database given to postgres()')
   return client as PostgresClient
 }

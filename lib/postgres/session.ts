@@ -11,7 +11,7 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { EventSourcingError, NotSupportedError } from '../errors.js'
-import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import { joined, refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
 import type { Channel, How } from './drivers/line.js'
@@ -119,6 +119,8 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   ) {
     super(dialect, session as never, schema as never)
     this.#transaction = transaction
+    // of its own, and not of its class: it is found through what forwards to this session too
+    Object.defineProperty(this, joined, { value: () => transaction })
     this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
       transaction.nested(work, options)) as never
   }

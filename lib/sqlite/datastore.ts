@@ -9,6 +9,7 @@ import { BetterSqlite3Driver, clientOf } from './drivers/better-sqlite3.js'
 import type { SqliteConnection } from './drivers/connection.js'
 import { DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
 import { isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
+import { usersSessions } from './users-sessions.js'
 
 /** A datastore on SQLite; `Schema` is the user's own tables. */
 export type SqliteDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
@@ -86,7 +87,8 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }),
+  open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }) as unknown as Datastore,
+  usersSessions,
 }
 
 function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptions<Schema>): SqliteDatastore<Schema> {
@@ -101,7 +103,7 @@ function datastore<Schema extends Record<string, unknown>>(
   { poolTimeoutMs = 30_000, synchronous = 'full', shareCommits = true }: SqliteOptions<Schema>,
 ): SqliteDatastore<Schema> {
   const driver = new BetterSqlite3Driver<Schema>({ source, handles, poolTimeoutMs, synchronous, shareCommits })
-  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs })
+  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs, usersSessions: [usersSessions] })
 }
 
 function checkOptions(options: object, known: readonly string[]): void {

@@ -10,7 +10,7 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
-import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import { joined, refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
 import { quoted } from './tables.js'
@@ -120,6 +120,8 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   ) {
     super('sync', dialect, session as never, schema as never)
     this.#transaction = transaction
+    // of its own, and not of its class: it is found through what forwards to this session too
+    Object.defineProperty(this, joined, { value: () => transaction })
     // the base class has Drizzle's synchronous one, whose type also fits asynchronous work
     this.transaction = ((work: (session: unknown) => unknown) => transaction.nested(work)) as never
   }

@@ -48,7 +48,7 @@ export class PostgresConnection implements Connection {
       }
     }
     await this.#channel.send(sql, parameters, { ...ours, each })
-    if (failure) throw (failure).error
+    if (failure) throw failure.error
   }
 
   async column(sql: string, parameters: readonly unknown[]): Promise<unknown[]> {
