@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { ProgrammingError } from '../errors.js'
 import { joined } from '../persistence/session.js'
 import { resolveTopic } from '../persistence/topic-loader.js'
@@ -201,15 +202,17 @@ function sessionOf(topic: unknown): object | undefined {
   for (let steps = 0; steps <= atMostSteps; steps += 1) {
     if (found === undefined || found === null) return undefined
     if (isSession(found)) return found
-    if (typeof found === 'function') found = isClass(found) ? new found() : (found as () => unknown)()
-    else if (typeof found !== 'object') break
+    if (typeof found !== 'object' && typeof found !== 'function') break
+    if ('tx' in found) found = found.tx
+    else if ('session' in found) found = found.session
+    else if (typeof found === 'function') found = isClass(found) ? new found() : (found as () => unknown)()
     else if (typeof (found as PromiseLike<unknown>).then === 'function') {
       ;(found as Promise<unknown>).then(undefined, () => undefined) // else it might end the process
       throw new ProgrammingError(
         `${variable} gave a promise: the session has to be there at once, so begin it where the scope is entered`,
       )
-    } else if ('tx' in found) found = found.tx
-    else if ('session' in found) found = found.session
+    } else if (types.isProxy(found))
+      return undefined // it forwards, and to nothing just now
     else break
   }
   throw new ProgrammingError(

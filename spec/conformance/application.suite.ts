@@ -853,8 +853,6 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
         AGGREGATE_CACHE_MAXSIZE: '100',
         AGGREGATE_CACHE_FASTFORWARD: 'no',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
-        DRIZZLE_SCOPED_SESSION_TOPIC: './session.js#getSession',
-        DRIZZLE_REQUIRE_SCOPED_SESSION: 'yes',
         DRIZZLE_CONNECTION_CREATOR_TOPIC: './connect.js#connect',
         DRIZZLE_AUTOFLUSH: 'no',
       }

@@ -175,8 +175,6 @@ describe('What is not built yet', function () {
     ['AGGREGATE_CACHE_MAXSIZE', '0'],
     ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
     ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
-    ['DRIZZLE_SCOPED_SESSION_TOPIC', './session.js#get'],
-    ['DRIZZLE_REQUIRE_SCOPED_SESSION', 'y'],
     ['DRIZZLE_CONNECTION_CREATOR_TOPIC', () => ({})],
     ['DRIZZLE_AUTOFLUSH', 'False'],
   ]
@@ -202,7 +200,6 @@ describe('What is not built yet', function () {
         IS_SNAPSHOTTING_ENABLED: 'no',
         AGGREGATE_CACHE_FASTFORWARD: 'yes',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
-        DRIZZLE_REQUIRE_SCOPED_SESSION: 'f',
         DRIZZLE_AUTOFLUSH: 'True',
       }),
     )
