@@ -1,6 +1,7 @@
 import { postgresOpener } from '../postgres/datastore.js'
 import { sqliteOpener } from '../sqlite/datastore.js'
-import { registerOpener } from './shared-datastores.js'
+import { Datastore } from './datastore.js'
+import { registerDatastoresOfScopes, registerOpener } from './shared-datastores.js'
 
 export { Datastore } from './datastore.js'
 export type { Connection, Dialect, Driver, TableKind, TableName } from './dialect.js'
@@ -16,3 +17,4 @@ export {
 // this door is where the dialects meet: rooms to the left of them don't know them
 registerOpener(sqliteOpener)
 registerOpener(postgresOpener)
+registerDatastoresOfScopes((parts) => new Datastore(parts) as unknown as Datastore)

@@ -125,7 +125,7 @@ export class ScopedSessions<Db, Session, C extends Connection> {
 
   /** Waits for transactions of ours on databases of scopes. */
   async close(): Promise<void> {
-    await Promise.all(this.#opened.map((driver) => driver.deref()?.close()))
+    for (const driver of this.#opened) await driver.deref()?.close()
   }
 
   #find(): Found<Db, Session, C> | undefined {
@@ -244,7 +244,7 @@ interface Joinable {
 function transactionOf<Session, C>(session: object): Transaction<Session, C> | null | undefined {
   const current = (session as Joinable)[joined]
   // of whichever datastore: it is joined all the same
-  return current && ((current() as Transaction<Session, C> | undefined) ?? null)
+  return current && (current() ?? null)
 }
 
 /** Drizzle's own name of its class. */

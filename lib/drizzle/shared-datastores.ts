@@ -1,6 +1,6 @@
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
-import { Datastore } from './datastore.js'
+import type { Datastore, DatastoreParts } from './datastore.js'
 import { NoConnections } from './no-connections.js'
 import type { AnyUsersSessions, ScopedSessionOptions } from './scoped-sessions.js'
 
@@ -17,13 +17,22 @@ export interface DatastoreOpener {
   readonly usersSessions: AnyUsersSessions
 }
 
+/** Puts a datastore together that has no connections of its own. */
+export type MakeDatastore = (parts: DatastoreParts<never, never, never>) => Datastore
+
 const openers: DatastoreOpener[] = []
+let makeDatastore: MakeDatastore | undefined
 const shared = new Map<string, Datastore>()
 const users = new Map<Datastore, number>()
 
 /** Makes a dialect's URLs known. */
 export function registerOpener(opener: DatastoreOpener): void {
   openers.push(opener)
+}
+
+/** Makes datastores known that have no URL, and their sessions from scopes. */
+export function registerDatastoresOfScopes(make: MakeDatastore): void {
+  makeDatastore = make
 }
 
 /**
@@ -85,7 +94,9 @@ export function checkSchema(env: Environment, dialect: 'sqlite' | 'postgresql'):
 }
 
 function ofScopesAlone(env: Environment, { poolTimeoutMs }: { poolTimeoutMs: number }): Datastore {
-  return new Datastore({
+  if (!makeDatastore)
+    throw new InterfaceError('No datastore without a URL is known: import eventsourcing-drizzle/drizzle')
+  return makeDatastore({
     driver: new NoConnections(
       `There is no scoped session just now, and ${env.variable('DRIZZLE_URL')}, which would say where the database is, ` +
         'is not set: do this inside a scope',
