@@ -5,10 +5,13 @@ import { inThisContext } from '../persistence/outside.js'
 import type { AnySession, AnySessionByHand } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
 import { type Transaction, Transactions } from '../persistence/transaction.js'
+import type { Transactional } from '../persistence/transactional.js'
 import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
 import { isUnsent } from './driver-errors.js'
+import { NoConnections } from './no-connections.js'
+import { type ScopedSessionOptions, ScopedSessions, type AnyUsersSessions } from './scoped-sessions.js'
 import { LostAppends } from './lost-appends.js'
 import { Reconnecting, type RetryOptions } from './reconnecting.js'
 import { isWholeStream } from './statements.js'
@@ -16,8 +19,11 @@ import { waitingInsert } from './waiting-insert.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
 export interface DatastoreParts<Db, Session, C extends Connection, ByHand> {
-  readonly dialect: Dialect<C>
+  /** Absent where the first scoped session tells. */
+  readonly dialect?: Dialect<C>
   readonly driver: Driver<Db, Session, C, ByHand>
+  /** The sessions of its dialect, of every dialect without one, that users manage themselves. */
+  readonly usersSessions: readonly AnyUsersSessions[]
   /** How long to wait for a connection, for the writer, and for a turn inside a transaction. */
   readonly poolTimeoutMs: number
   /** How what lost its connection is repeated. */
@@ -45,11 +51,10 @@ export class Datastore<
   extends TransactionalDatastore<Session, C, ByHand>
   implements AnyDatastore<Session>
 {
-  /** `'sqlite'` or `'postgresql'`. */
-  readonly dialect: 'sqlite' | 'postgresql'
-  readonly capabilities: Capabilities
-  /** @internal What the SQL differs in, for the recorders. */
-  readonly sql: Dialect<C>
+  #dialect: Dialect<C> | undefined
+  readonly #usersSessions: readonly AnyUsersSessions[]
+  readonly #poolTimeoutMs: number
+  #scoped: ScopedSessions<Db, Session, C> | undefined
   readonly #driver: Driver<Db, Session, C, ByHand>
   protected readonly transactions: Transactions<Session, C>
   /** Absent where there is no connection to lose. */
@@ -64,16 +69,17 @@ export class Datastore<
     dialect,
     driver,
     poolTimeoutMs,
+    usersSessions,
     retry = {},
     autoflush = true,
   }: DatastoreParts<Db, Session, C, ByHand>) {
     super()
-    this.dialect = dialect.name
-    this.capabilities = dialect.capabilities
-    this.sql = dialect
+    this.#dialect = dialect
+    this.#usersSessions = usersSessions
+    this.#poolTimeoutMs = poolTimeoutMs
     this.#driver = driver
     driver.attach(this)
-    if (dialect.isDisconnect) {
+    if (dialect?.isDisconnect) {
       const reconnecting = new Reconnecting(retry, (error) => dialect.isDisconnect?.(error) ?? false, poolTimeoutMs)
       this.#reconnecting = reconnecting
       this.#lostAppends = new LostAppends({
@@ -86,13 +92,71 @@ export class Datastore<
     }
     this.transactions = new Transactions<Session, C>({
       timeoutMs: poolTimeoutMs,
-      translate: (error) => dialect.translate(error),
+      translate: (error) => this.#translate(error),
+      scoped: (isOptional) => (this.#isClosed ? undefined : this.#scoped?.transaction(isOptional)),
       begin: async (transaction, options) => {
-        await this.ready()
-        return this.#repeating(() => driver.begin(transaction, options))
+        const outside = await this.#outside()
+        return this.#on(outside, () => outside.begin(transaction, options))
       },
     })
     this.autoflush = autoflush
+  }
+
+  /** `'sqlite'` or `'postgresql'`. @throws InterfaceError  No scoped session was there yet, and no URL tells. */
+  get dialect(): 'sqlite' | 'postgresql' {
+    return this.sql.name
+  }
+
+  get capabilities(): Capabilities {
+    return this.sql.capabilities
+  }
+
+  /** @internal What the SQL differs in, for the recorders. */
+  get sql(): Dialect<C> {
+    if (this.#dialect) return this.#dialect
+    throw new InterfaceError('Which database this is, the first scoped session tells: there was none yet')
+  }
+
+  /** @internal Whether a database is known, and so whether names can be checked. */
+  get isKnown(): boolean {
+    return this.#dialect !== undefined
+  }
+
+  /** @internal Whether there are connections beside those of scoped sessions. */
+  get hasConnections(): boolean {
+    return !(this.#driver instanceof NoConnections)
+  }
+
+  /**
+   * @internal Takes sessions from a topic from now on, as `DRIZZLE_SCOPED_SESSION_TOPIC` says.
+   *
+   * @throws ProgrammingError  It takes them from another one.
+   */
+  takeScopedSessions(options: ScopedSessionOptions): void {
+    const known = this.#scoped?.options
+    if (known) {
+      if (known.topic === options.topic && known.isRequired === options.isRequired) return
+      throw new ProgrammingError(
+        'This datastore has its sessions from another DRIZZLE_SCOPED_SESSION_TOPIC: applications that share a datastore ' +
+          'share the topic, and DRIZZLE_REQUIRE_SCOPED_SESSION',
+      )
+    }
+    this.#scoped = new ScopedSessions<Db, Session, C>(options, {
+      timeoutMs: this.#poolTimeoutMs,
+      transactions: this.transactions,
+      db: () => this.#driver.db,
+      kinds: () => this.#usersSessions,
+      tell: (kind) => {
+        if (this.#dialect?.name === kind.name) return
+        if (this.#dialect)
+          throw new ProgrammingError(`This datastore is on ${this.dialect}, and the scoped session on ${kind.name}`)
+        options.check?.(kind.name)
+        this.#dialect = kind.makeDialect(this.#poolTimeoutMs)
+      },
+      attach: (driver) => {
+        driver.attach(this)
+      },
+    })
   }
 
   /**
@@ -119,10 +183,11 @@ export class Datastore<
     // outside of any transaction: what is opened here outlives it
     this.#opening ??= this.outside(async () => {
       try {
+        await this.#scoped?.resolve()
         await this.#driver.open()
         this.#isOpen = true
       } catch (error) {
-        throw this.sql.translate(error)
+        throw this.#translate(error)
       } finally {
         this.#opening = undefined
       }
@@ -135,9 +200,28 @@ export class Datastore<
     return this.#driver.handleOf(session)
   }
 
-  /** @internal The current transaction, if any. */
+  /**
+   * @internal The current transaction, if any: ours, or that of the scope.
+   *
+   * @throws ProgrammingError  There has to be a scope, and there is none.
+   */
   current(): Transaction<Session, C> | undefined {
     return this.transactions.current()
+  }
+
+  /** @internal As `current`, for what may be done without a scope too. */
+  currentIfAny(): Transaction<Session, C> | undefined {
+    return this.transactions.current(true)
+  }
+
+  /** @internal Finds what the topic of the scoped sessions names, where that is still to do; else no promise. */
+  known(): Promise<void> | undefined {
+    return this.#scoped && !this.#scoped.isResolved ? this.#scoped.resolve() : undefined
+  }
+
+  /** @internal Whether a call has a database now: ours, or the scope's. */
+  isReachable(): boolean {
+    return this.hasConnections || (this.#scoped?.isThere() ?? false)
   }
 
   /** @internal Runs a recorder's query: inside the current transaction, or outside of any. */
@@ -147,10 +231,10 @@ export class Datastore<
       // with one writer, who has only read so far has not taken it
       const readsOutside = !transaction || (transaction.isIdle && !this.capabilities.concurrentWriters)
       if (!readsOutside) return await transaction.take(work)
-      if (!this.#isOpen || this.#isClosed) await this.ready()
-      return await this.#repeating(() => this.#driver.read(work))
+      const driver = await this.#outside()
+      return await this.#on(driver, () => driver.read(work))
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
   }
 
@@ -162,15 +246,14 @@ export class Datastore<
     options: SelectEventsOptions,
   ): Promise<boolean> {
     // rows come in outside of any context; whoever takes them may look for the caller's
-    const beginHere = this.#driver.readTexts ? inThisContext(() => inThisContext(begin())) : begin
+    const beginHere = this.#driver.readTexts || this.#scoped ? inThisContext(() => inThisContext(begin())) : begin
     const work = (connection: C) => this.sql.selectTexts(connection, table, originatorId, beginHere, options)
-    const isForSharing = isWholeStream(options) && this.#isOpen && !this.#isClosed && !this.transactions.current()
-    if (!this.#driver.readTexts || !isForSharing) return this.read(work)
+    const { readTexts } = this.#driver
+    if (!readTexts || !isWholeStream(options) || !this.#isFree()) return this.read(work)
     try {
-      const { readTexts } = this.#driver
       return await this.#repeating(() => readTexts.call(this.#driver, table, originatorId, beginHere, work))
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
   }
 
@@ -178,12 +261,14 @@ export class Datastore<
   async setUp(
     isDone: (connection: C) => boolean | Promise<boolean>,
     make: (connection: C) => void | Promise<void>,
+    timeoutMs?: number,
   ): Promise<void> {
     try {
       await this.ready()
-      await this.#repeating(() => this.#driver.setUp(isDone, make))
+      const driver = this.hasConnections ? this.#driver : await this.#outside()
+      await this.#on(driver, () => driver.setUp(isDone, make, timeoutMs))
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
   }
 
@@ -192,7 +277,7 @@ export class Datastore<
     // once sent, nobody knows whether it has happened
     return this.#write(
       (transaction) => transaction.write(work),
-      () => this.#repeating(() => this.#driver.write(work), isUnsent),
+      (driver) => this.#on(driver, () => driver.write(work), isUnsent),
     )
   }
 
@@ -203,15 +288,24 @@ export class Datastore<
   append(insert: Insert): Promise<number[]> {
     const work = (connection: C) => this.sql.append(connection, insert)
     // no promise more than it takes, on the way of every save: each costs about a microsecond
-    if (this.#isOpen && !this.#isClosed && !this.transactions.current()) return this.#appendOutside(insert, work)
+    if (!this.#scoped && this.#isFree()) return this.#appendOutside(insert, work)
     return this.#write(
       (transaction) => transaction.append(work, () => waitingInsert(this.sql, insert)),
-      () => this.#appendOutside(insert, work),
+      (driver) => (driver === this.#driver ? this.#appendOutside(insert, work) : driver.append(insert, work)),
     )
   }
 
   #appendOutside(insert: Insert, work: (connection: C) => number[] | Promise<number[]>): Promise<number[]> {
     return this.#lostAppends?.append(insert) ?? this.#driver.append(insert, work)
+  }
+
+  /** As `#repeating`, where the driver is the one of our own connections: a scope's are its user's affair. */
+  #on<T>(
+    driver: Driver<Db, Session, C>,
+    attempt: () => Promise<T>,
+    isRepeatable?: (error: unknown) => boolean,
+  ): Promise<T> {
+    return driver === this.#driver ? this.#repeating(attempt, isRepeatable) : attempt()
   }
 
   /** Repeats it where its connection was lost, or there is none, and that is safe. */
@@ -221,15 +315,37 @@ export class Datastore<
     return attempt().catch((error: unknown) => reconnecting.again(error, attempt, isRepeatable))
   }
 
-  async #write<T>(inside: (transaction: Transaction<Session, C>) => Promise<T>, outside: () => Promise<T>): Promise<T> {
+  async #write<T>(
+    inside: (transaction: Transaction<Session, C>) => Promise<T>,
+    outside: (driver: Driver<Db, Session, C>) => Promise<T>,
+  ): Promise<T> {
     const transaction = this.transactions.current()
     try {
       if (transaction) return await inside(transaction)
-      if (!this.#isOpen || this.#isClosed) await this.ready()
-      return await outside()
+      return await outside(await this.#outside())
     } catch (error) {
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     }
+  }
+
+  /** Whether our own connections are open and nothing else comes before them. */
+  #isFree(): boolean {
+    return this.#isOpen && !this.#isClosed && !this.transactions.current() && !this.#scoped?.driver()
+  }
+
+  /** Where to work outside of transactions: the scope's database, or our own connections. */
+  #outside(): Driver<Db, Session, C> | Promise<Driver<Db, Session, C>> {
+    const scopes = this.#isClosed ? undefined : this.#scoped?.driver()
+    if (scopes) return scopes
+    return this.#isOpen && !this.#isClosed ? this.#driver : this.ready().then(() => this.#driver)
+  }
+
+  #translate(error: unknown): unknown {
+    return this.#dialect ? this.#dialect.translate(error) : error
+  }
+
+  protected override transactional(): Transactional<Session> | Promise<Transactional<Session>> {
+    return this.known()?.then(() => this.transactions) ?? this.transactions
   }
 
   /** Makes a factory of recorders on this datastore. */
@@ -251,7 +367,7 @@ export class Datastore<
     this.#isClosed = true
     this.#closing ??= this.#close().catch((error: unknown) => {
       this.#closing = undefined
-      throw this.sql.translate(error)
+      throw this.#translate(error)
     })
     await this.#closing
   }
@@ -263,6 +379,7 @@ export class Datastore<
 
   async #close(): Promise<void> {
     await this.#opening?.catch(() => undefined)
+    await this.#scoped?.close()
     await this.#driver.close()
   }
 }

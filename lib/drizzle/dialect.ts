@@ -60,6 +60,11 @@ export interface Dialect<C extends Connection = Connection> {
    * @throws ProgrammingError  It is there, but set so that the order of events, or a version once only, would not hold.
    */
   hasTable(connection: C, table: TableName): boolean | Promise<boolean>
+  /**
+   * Whether tables that are seen on this connection are there whatever becomes of its transaction: false as well where that
+   * can't be told.
+   */
+  isForGood(connection: C, tables: readonly TableName[]): boolean | Promise<boolean>
   /** Creates tables and what they need where missing, all or nothing. */
   createTables(connection: C, tables: readonly TableName[]): void | Promise<void>
   /**
@@ -135,10 +140,13 @@ export interface Driver<Db, Session, C extends Connection = Connection, ByHand =
   /**
    * Does what tables need before their first use, unless it is done; where there are several connections, on another one
    * than a transaction's, and without waiting for those that transactions have.
+   *
+   * @param timeoutMs  How long to wait for the writer where there is one. Default: as ever.
    */
   setUp(
     isDone: (connection: C) => boolean | Promise<boolean>,
     make: (connection: C) => void | Promise<void>,
+    timeoutMs?: number,
   ): Promise<void>
   /** Waits for what is under way, and closes the connections that we opened. */
   close(): Promise<void>

@@ -1,4 +1,4 @@
-import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import { InterfaceError, ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
 import { Factory, type FactoryOptions, type RecorderMaking } from '../persistence/factory.js'
 import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
@@ -10,7 +10,7 @@ import {
   DrizzleTrackingRecorder,
   type RecorderOptions,
 } from './recorders.js'
-import { releaseDatastore, sharedDatastore } from './shared-datastores.js'
+import { checkSchema, releaseDatastore, scopedSessionOptions, sharedDatastore } from './shared-datastores.js'
 
 /** Makes recorders that keep their events in a Drizzle database: the one given, or the one that `DRIZZLE_URL` names. */
 export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends Factory {
@@ -21,12 +21,14 @@ export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends F
   constructor(source: Environment | Readonly<Record<string, unknown>> | FactoryOptions<D> = {}) {
     super(source)
     this.#given = 'datastore' in source ? (source.datastore as D | undefined) : undefined
+    const scoped = this.#given && scopedSessionOptions(this.env, this.topicBase)
+    if (scoped) this.#given?.takeScopedSessions(scoped)
   }
 
   /**
    * The datastore: the one given, or the one for the environment, which applications of equal configuration share.
    *
-   * @throws ProgrammingError  `DRIZZLE_URL` is missing, or its form is not known.
+   * @throws ProgrammingError  `DRIZZLE_URL` is missing where no scoped session is named, or its form is not known.
    */
   get datastore(): D {
     // a factory that was given none is one of whatever the environment names
@@ -38,10 +40,10 @@ export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends F
   override check(): void {
     super.check()
     this.env.integer('DRIZZLE_POOL_SIZE', 10, 1)
-    if (this.env.text('DRIZZLE_SCHEMA') && this.datastore.dialect === 'sqlite') {
-      throw new NotSupportedError(`${this.env.variable('DRIZZLE_SCHEMA')} is for PostgreSQL: SQLite has no schemas`)
-    }
-    for (const kind of ['events', 'snapshots', 'tracking'] as const) this.datastore.sql.table(this.#table(kind))
+    const { datastore } = this
+    if (!datastore.isKnown) return
+    checkSchema(this.env, datastore.dialect)
+    for (const kind of ['events', 'snapshots', 'tracking'] as const) datastore.sql.table(this.#table(kind))
   }
 
   async aggregateRecorder(

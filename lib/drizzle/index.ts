@@ -1,7 +1,8 @@
 import { type PostgresConnectionOptions, postgresOpener } from '../postgres/datastore.js'
 import { type SqliteConnectionOptions, sqliteOpener } from '../sqlite/datastore.js'
 import type * as creators from './connection-creator.js'
-import { registerOpener } from './shared-datastores.js'
+import { Datastore } from './datastore.js'
+import { registerDatastoresOfScopes, registerOpener } from './shared-datastores.js'
 
 export { type Scope, type ScopeOptions, scopedSession } from '../persistence/scoped-session.js'
 export { Datastore } from './datastore.js'
@@ -24,3 +25,4 @@ export type { ConnectionRequest } from './connection-creator.js'
 // this door is where the dialects meet: rooms to the left of them don't know them
 registerOpener(sqliteOpener)
 registerOpener(postgresOpener)
+registerDatastoresOfScopes((parts) => new Datastore(parts) as unknown as Datastore)

@@ -1,3 +1,4 @@
+import { OperationalError } from '../errors.js'
 import { RecorderOn, refuseSubscribe } from '../persistence/datastore.js'
 import {
   checkPosition,
@@ -29,13 +30,15 @@ export interface RecorderOptions {
   readonly createTable?: boolean | undefined
 }
 
+type CurrentTransaction = NonNullable<ReturnType<AnyDrizzleDatastore['current']>>
+
 /** Tables of one datastore, created when first needed, and the datastore's transactions. */
 class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
   #isThere = false
   readonly #createTable: boolean
   #creating: Promise<void> | undefined
   /** The transaction that the tables were last made in; it may yet be rolled back. */
-  #madeIn: OpenTransaction | undefined
+  #madeIn: (OpenTransaction & { readonly isOpen: boolean }) | undefined
 
   constructor(
     datastore: D,
@@ -43,22 +46,24 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     { createTable = true }: RecorderOptions = {},
   ) {
     super(datastore)
-    for (const table of tables) datastore.sql.table(table) // a name that can't be is an error here, not at first use
+    // a name that can't be is an error here, not at first use
+    if (datastore.isKnown) for (const table of tables) datastore.sql.table(table)
     this.#createTable = createTable
   }
 
   /** Connects, and creates the tables where missing. Other calls do that by themselves. */
   async ready(): Promise<void> {
     await this.datastore.ready()
-    if (!this.#isThere) await this.#setUp()
+    // without a URL the first scope makes them
+    if (!this.#isThere && this.datastore.isReachable()) await this.#setUp(this.datastore.currentIfAny())
   }
 
   protected setUp(): Promise<void> | undefined {
-    return this.#isThere ? undefined : this.#setUp()
+    return this.#isThere ? undefined : this.#setUpForUse()
   }
 
   protected async read<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
-    if (!this.#isThere) await this.#setUp()
+    if (!this.#isThere) await this.#setUpForUse()
     return this.datastore.read(work)
   }
 
@@ -74,18 +79,27 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     } catch (error) {
       return Promise.reject(error)
     }
-    return this.#setUp().then(() => this.datastore.append(insert))
+    return this.#setUpForUse().then(() => this.datastore.append(insert))
   }
 
   protected async write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
-    if (!this.#isThere) await this.#setUp()
+    if (!this.#isThere) await this.#setUpForUse()
     return this.datastore.write(work)
   }
 
-  async #setUp(): Promise<void> {
-    const { sql, capabilities } = this.datastore
+  async #setUpForUse(): Promise<void> {
+    const finding = this.datastore.known()
+    if (finding) await finding
     const transaction = this.datastore.current()
-    if (transaction && !capabilities.concurrentWriters) {
+    // without a scope there may be nothing to make them on: the call that needs them says so
+    if (transaction || this.datastore.isReachable()) await this.#setUp(transaction)
+  }
+
+  async #setUp(transaction: CurrentTransaction | undefined): Promise<void> {
+    const { hasConnections } = this.datastore
+    if (transaction?.isUsers && (await this.#setUpInUsers(transaction))) return
+    if (transaction && !transaction.isUsers && (!hasConnections || !this.datastore.capabilities.concurrentWriters)) {
+      const { sql } = this.datastore
       if (!this.#createTable) return
       // a transaction that has not taken the writer waits until somebody else has made them
       if (transaction.isIdle && (await transaction.whileIdle(() => this.#create()))) return
@@ -105,13 +119,39 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     await this.#create()
   }
 
-  async #create(): Promise<void> {
-    const { sql } = this.datastore
+  /** @returns Whether that is done; if not, it is to be done outside. */
+  async #setUpInUsers(transaction: CurrentTransaction): Promise<boolean> {
+    const { sql, capabilities, hasConnections } = this.datastore
+    if (!this.#createTable) return true
+    if (hasConnections && capabilities.concurrentWriters) return false
+    if (hasConnections) {
+      try {
+        await this.#create(briefMs)
+        return true
+      } catch (error) {
+        // it is the writer, so they are made in it
+        if (!(error instanceof OperationalError && error.retryable)) throw error
+      }
+    }
+    if (this.#madeIn?.isOpen && transaction.isInside(this.#madeIn)) return true
+    let isForGood = false
+    await transaction.take(async (connection: Connection) => {
+      if (await this.#areThere(connection)) isForGood = await sql.isForGood(connection, this.tables)
+      else await sql.createTables(connection, this.tables)
+    })
+    if (isForGood) this.#isThere = true
+    // on one connection it may be another transaction by the next time
+    else if (capabilities.concurrentWriters) this.#madeIn = transaction
+    return true
+  }
+
+  async #create(timeoutMs?: number): Promise<void> {
     this.#creating ??= this.datastore.outside(async () => {
       try {
         await this.datastore.setUp(
           async (connection) => (await this.#areThere(connection)) || !this.#createTable,
-          (connection) => sql.createTables(connection, this.tables),
+          (connection) => this.datastore.sql.createTables(connection, this.tables),
+          timeoutMs,
         )
         this.#isThere = true
       } finally {
@@ -128,6 +168,9 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     return true
   }
 }
+
+/** How long a table that a scope needs waits to be made outside of the scope, in ms: perhaps for the scope itself. */
+const briefMs = 100
 
 /** Events of originators; on a table of kind `snapshots` without notification ids. */
 export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>

@@ -21,3 +21,8 @@ export function runInContext<T>(values: readonly (readonly [owner: object, value
 export function allInContext(): unknown[] {
   return [...(contexts.getStore()?.values() ?? [])]
 }
+
+/** Whether `owner` has anything in the current async context, `undefined` included. */
+export function hasInContext(owner: object): boolean {
+  return contexts.getStore()?.has(owner) ?? false
+}

@@ -101,7 +101,7 @@ export abstract class TransactionalDatastore<
   /** @internal What the user gets of it. */
   abstract handleOf(session: SessionByHand<Session, Connection>): ByHand
 
-  protected transactional(): Transactional<Session> {
+  protected transactional(): Transactional<Session> | Promise<Transactional<Session>> {
     return this.transactions
   }
 }

@@ -131,8 +131,6 @@ const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
   AGGREGATE_CACHE_MAXSIZE: 'set',
   AGGREGATE_CACHE_FASTFORWARD: 'no',
   DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
-  DRIZZLE_SCOPED_SESSION_TOPIC: 'set',
-  DRIZZLE_REQUIRE_SCOPED_SESSION: 'yes',
 }
 
 const yesWords = ['y', 'yes', 't', 'true', 'on', '1']

@@ -1,6 +1,12 @@
 import { ProgrammingError } from '../errors.js'
 import type { TransactionOptions } from './transactional.js'
 
+/**
+ * Under it a session of ours, or whatever stands for one, has a function that gives the `Transaction` of the moment; it gives
+ * `undefined` where there is none.
+ */
+export const joined = Symbol('the transaction that calls join')
+
 /** What every session has beside its database's own methods. */
 export interface SessionExtras {
   /**

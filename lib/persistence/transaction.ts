@@ -1,5 +1,5 @@
-import { EventSourcingError, InterfaceError, ProgrammingError } from '../errors.js'
-import { allInContext, inContext, runInContext } from './contexts.js'
+import { EventSourcingError, InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import { allInContext, hasInContext, inContext, runInContext } from './contexts.js'
 import { TransactionHandle } from './transaction-handle.js'
 import { isOutcomeUnknown } from './outcomes.js'
 import { requireSwitch } from './session.js'
@@ -52,8 +52,10 @@ export class Transactions<Session, Connection> {
   readonly #begin: Begin<Session, Connection>
   readonly #translate: (error: unknown) => unknown
   readonly #timeoutMs: number
+  readonly #scoped: ((isOptional: boolean) => Transaction<Session, Connection> | undefined) | undefined
 
   /**
+   * @param options.scoped  The transaction of the scope that the caller is in, where it is in none of these.
    * @param options.translate  Turns a driver's error into ours; passes any other unchanged.
    * @param options.timeoutMs  How long nested transactions wait for their turn.
    */
@@ -61,7 +63,9 @@ export class Transactions<Session, Connection> {
     begin: Begin<Session, Connection>
     translate: (error: unknown) => unknown
     timeoutMs: number
+    scoped?: (isOptional: boolean) => Transaction<Session, Connection> | undefined
   }) {
+    this.#scoped = options.scoped
     this.#begin = options.begin
     this.#translate = options.translate
     this.#timeoutMs = options.timeoutMs
@@ -70,11 +74,20 @@ export class Transactions<Session, Connection> {
   /**
    * The current async context's transaction.
    *
+   * @param isOptional  Whether the caller can do without, where a scope is needed otherwise.
    * @throws InterfaceError  It has ended: the call was started inside and not awaited there.
    */
-  current(): Transaction<Session, Connection> | undefined {
+  current(isOptional = false): Transaction<Session, Connection> | undefined {
     const transaction = this.#inContext()
-    transaction?.requireOpen()
+    if (!transaction) return this.#isOutside() ? undefined : this.#scoped?.(isOptional)
+    transaction.requireOpen()
+    return transaction
+  }
+
+  /** One that its user began and ends: it is joined, with savepoints, and its end isn't known here. */
+  usersOwn(unit: Unit<Session, Connection>): Transaction<Session, Connection> {
+    const transaction = new Transaction(this, undefined, { autoflush: true }, this.#timeoutMs, { isUsersOwn: true })
+    transaction.opened(unit)
     return transaction
   }
 
@@ -102,13 +115,9 @@ export class Transactions<Session, Connection> {
 
   /** A transaction that the database is told of when something is first done in it. */
   idle(options: Pick<TransactionOptions, 'autoflush'> = {}): Transaction<Session, Connection> {
-    const transaction: Transaction<Session, Connection> = new Transaction(
-      this,
-      undefined,
-      options,
-      this.#timeoutMs,
-      () => this.translating(() => this.outside(() => this.#begin(transaction, {}))),
-    )
+    const transaction: Transaction<Session, Connection> = new Transaction(this, undefined, options, this.#timeoutMs, {
+      begin: () => this.translating(() => this.outside(() => this.#begin(transaction, {}))),
+    })
     return transaction
   }
 
@@ -166,6 +175,11 @@ export class Transactions<Session, Connection> {
     return context instanceof Transaction ? context : context?.current
   }
 
+  /** Whether the caller has said that it is outside of all of them. */
+  #isOutside(): boolean {
+    return hasInContext(this) && this.context === undefined
+  }
+
   #runIn<T>(context: typeof this.context, fn: () => T): T {
     return runInContext([[this, context]], fn)
   }
@@ -203,14 +217,16 @@ export class Transaction<Session, Connection> {
   #autoflush: boolean
   /** How many `noAutoflush` are under way. */
   #holding = 0
+  readonly #isUsersOwn: boolean
 
   constructor(
     transactions: Transactions<Session, Connection>,
     parent: Transaction<Session, Connection> | undefined,
     options: TransactionOptions,
     timeoutMs: number,
-    begin?: () => Promise<Unit<Session, Connection>>,
+    { begin, isUsersOwn = false }: { begin?: () => Promise<Unit<Session, Connection>>; isUsersOwn?: boolean } = {},
   ) {
+    this.#isUsersOwn = isUsersOwn
     this.#transactions = transactions
     this.#begin = begin
     if (begin) this.#state = 'open'
@@ -252,7 +268,13 @@ export class Transaction<Session, Connection> {
     return this.#state === 'ending'
   }
 
+  /** Whether it is one that its user began and ends, or is inside of one. */
+  get isUsers(): boolean {
+    return this.#isUsersOwn || (this.#parent?.isUsers ?? false)
+  }
+
   get decider(): OpenTransaction | undefined {
+    if (this.#isUsersOwn) return undefined // it may be over: nobody tells
     if (this.isOpen) return this
     return this.#state === 'committed' ? this.#parent?.decider : undefined
   }
@@ -453,13 +475,20 @@ export class Transaction<Session, Connection> {
     return this.#transactions.isInside(this) ? open() : this.inside(open)
   }
 
+  /** @throws NotSupportedError  The outermost one is its user's. */
   afterCommit(fn: () => unknown): void {
     this.requireOpen()
+    if (this.isUsers) {
+      throw new NotSupportedError(
+        "afterCommit() can't know when a scoped session of your own commits: do it where that is committed",
+      )
+    }
     this.#afterCommit.push(fn)
   }
 
   onRollback(fn: (isOutcomeUnknown: boolean) => void): void {
     this.requireOpen()
+    if (this.#isUsersOwn) return // nobody tells, and it would be kept as long as the connection
     this.#onRollback.push(fn)
   }
 
@@ -490,7 +519,7 @@ export class Transaction<Session, Connection> {
     if (this.#parent) {
       // one by one: there may be more than a call takes as arguments
       for (const fn of this.#afterCommit) this.#parent.#afterCommit.push(fn)
-      for (const fn of this.#onRollback) this.#parent.#onRollback.push(fn)
+      if (!this.#parent.#isUsersOwn) for (const fn of this.#onRollback) this.#parent.#onRollback.push(fn)
       this.#onRollback.length = 0
       this.#leaveParent()
     } else {

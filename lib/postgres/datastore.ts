@@ -21,6 +21,7 @@ import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, type PostgresSource, sourceKey, urlForms } from './source.js'
 import { selectTextsTogether } from './texts.js'
+import { usersSessions } from './users-sessions.js'
 
 /** A datastore on PostgreSQL; `Schema` is the user's own tables. */
 export type PostgresDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
@@ -143,7 +144,8 @@ export const postgresOpener: DatastoreOpener = {
   accepts: isPostgresUrl,
   key: (url) => `postgresql ${sourceKey(url)}`,
   open: (url, { poolTimeoutMs, poolSize, autoflush }, creator) =>
-    open({ url, poolTimeoutMs, max: poolSize, autoflush }, creator),
+    open({ url, poolTimeoutMs, max: poolSize, autoflush }, creator) as unknown as Datastore,
+  usersSessions,
 }
 
 const defaultTimeoutMs = 30_000
@@ -191,7 +193,14 @@ function opened<Schema extends Record<string, unknown>>(
   { options, dialect, poolTimeoutMs }: Opening<Schema>,
   driver: DriverOf<Schema>,
 ): PostgresDatastore<Schema> {
-  return new Datastore({ dialect, driver, poolTimeoutMs, retry: options, autoflush: options.autoflush })
+  return new Datastore({
+    dialect,
+    driver,
+    poolTimeoutMs,
+    usersSessions: [usersSessions],
+    retry: options,
+    autoflush: options.autoflush,
+  })
 }
 
 type DriverOf<Schema extends Record<string, unknown>> = Driver<

@@ -79,15 +79,32 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
     return sequence !== undefined
   }
 
+  async isForGood(connection: PostgresConnection, tables: readonly TableName[]): Promise<boolean> {
+    // whoever makes or changes a table has it locked until the transaction ends
+    const [row] = await connection.rows(
+      'SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_locks AS l JOIN unnest($1::text[]) AS t (name) ' +
+        "ON l.relation = t.name::regclass WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' " +
+        "AND l.mode = 'AccessExclusiveLock' AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))",
+      [textArray(tables.map(qualified))],
+    )
+    return (row as [boolean])[0]
+  }
+
   async createTables(connection: PostgresConnection, tables: readonly TableName[]): Promise<void> {
     const names = tables.map((table) => this.table(table)).join(', ')
+    const timeout = `set_config('lock_timeout', ${literal(String(Math.min(this.#timeoutMs, 2 ** 31 - 1)))}, true)`
+    // a transaction that goes on has its own again
+    const [before] = connection.inTransaction
+      ? await connection.column("SELECT current_setting('lock_timeout')", [])
+      : []
     try {
       // one transaction; IF NOT EXISTS alone fails where two processes start at once, so they take turns
       await connection.script(
         [
-          `SELECT set_config('lock_timeout', ${literal(String(Math.min(this.#timeoutMs, 2 ** 31 - 1)))}, true)`,
+          `SELECT ${timeout}`,
           `SELECT pg_advisory_xact_lock(${creatingTables})`,
           ...tables.flatMap(createTableStatements),
+          ...(before === undefined ? [] : [`SELECT set_config('lock_timeout', ${literal(String(before))}, true)`]),
         ].join(';'),
       )
     } catch (error) {

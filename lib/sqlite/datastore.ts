@@ -14,6 +14,7 @@ import { BetterSqlite3Driver, clientOf, requireClient, type SqliteConnectionOpti
 import type { SqliteClient, SqliteConnection } from './drivers/connection.js'
 import { DrizzleHandles, type SqliteDatabase, type SqliteSession, type SqliteSessionByHand } from './session.js'
 import { isInMemory, isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
+import { usersSessions } from './users-sessions.js'
 
 export type { SqliteConnectionOptions } from './drivers/better-sqlite3.js'
 
@@ -98,7 +99,9 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs, autoflush }, creator) => open({ url, poolTimeoutMs, autoflush }, creator),
+  open: (url, { poolTimeoutMs, autoflush }, creator) =>
+    open({ url, poolTimeoutMs, autoflush }, creator) as unknown as Datastore,
+  usersSessions,
 }
 
 /** What is taken beside a Drizzle database of the user's. */
@@ -129,7 +132,14 @@ function opened<Schema extends Record<string, unknown>>(
   options: SqliteOptions<Schema>,
 ): SqliteDatastore<Schema> {
   const { poolTimeoutMs = defaultTimeoutMs } = options
-  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs, retry: options, autoflush: options.autoflush })
+  return new Datastore({
+    dialect: sqliteDialect,
+    driver,
+    poolTimeoutMs,
+    usersSessions: [usersSessions],
+    retry: options,
+    autoflush: options.autoflush,
+  })
 }
 
 function driver<Schema extends Record<string, unknown>>(

@@ -33,6 +33,9 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     return row?.[0] === needed.length
   },
 
+  // the transaction that made them may be the one that looks
+  isForGood: () => false,
+
   createTables(connection, tables) {
     connection.atomically(() => {
       for (const statement of tables.flatMap(createTableStatements)) connection.change(statement, [])

@@ -15,7 +15,7 @@ import { describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { rejection } from '../support/rejection.js'
 import { Place, type PlaceOptions, poolOwners, type School } from '../support/shared-statements.js'
 import { bytes, storedEvent, storedEvents, versions } from '../support/stored-events.js'
-import { PostgresProxy } from '../support/tcp-peer.js'
+import { FaultProxy } from '../support/fault-proxy.js'
 import { lostForNow } from '../support/victim.js'
 
 /** Often and at once: what is to be shown is that it is repeated, not how long that takes. */
@@ -24,12 +24,12 @@ const retrying = { retries: 50, retryIntervalMs: 20 }
 for (const poolOwner of poolOwners) {
   describePostgres(`A connection to PostgreSQL that is lost, of ${poolOwner},`, () => {
     let place: Place
-    let proxy: PostgresProxy
+    let proxy: FaultProxy
     let rival: Sql
 
     beforeEach(async () => {
       place = await Place.open(poolOwner)
-      proxy = await PostgresProxy.before(postgresUrl())
+      proxy = await FaultProxy.before(postgresUrl())
       rival = place.rival()
     })
 
@@ -127,7 +127,7 @@ for (const poolOwner of poolOwners) {
         datastore.transaction(async (session) => {
           calls += 1
           await recorder.insertEvents([storedEvent('dog', 1)])
-          proxy.cut()
+          proxy.reset()
           await session.select().from(owners)
         }),
       )

@@ -853,8 +853,6 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
         AGGREGATE_CACHE_MAXSIZE: '100',
         AGGREGATE_CACHE_FASTFORWARD: 'no',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
-        DRIZZLE_SCOPED_SESSION_TOPIC: './session.js#getSession',
-        DRIZZLE_REQUIRE_SCOPED_SESSION: 'yes',
       }
       for (const [variable, value] of Object.entries(variables)) {
         for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {

@@ -175,8 +175,6 @@ describe('What is not built yet', function () {
     ['AGGREGATE_CACHE_MAXSIZE', '0'],
     ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
     ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
-    ['DRIZZLE_SCOPED_SESSION_TOPIC', './session.js#get'],
-    ['DRIZZLE_REQUIRE_SCOPED_SESSION', 'y'],
   ]
   for (const [variable, value] of refused) {
     it(`is refused by name: ${variable} ${typeof value === 'string' ? value : `as ${typeof value}`}`, function () {
@@ -201,6 +199,7 @@ describe('What is not built yet', function () {
         AGGREGATE_CACHE_FASTFORWARD: 'yes',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
         DRIZZLE_REQUIRE_SCOPED_SESSION: 'f',
+        DRIZZLE_AUTOFLUSH: 'True',
       }),
     )
   })

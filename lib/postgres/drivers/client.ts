@@ -1,4 +1,4 @@
-import { InterfaceError } from '../../errors.js'
+import { InterfaceError, ProgrammingError } from '../../errors.js'
 
 /*
  * What we use of postgres.js. Its own types promise more than its transactions and options hold at run time.
@@ -90,4 +90,13 @@ export async function loadPostgres(): Promise<PostgresPackage> {
   } catch (error) {
     throw new InterfaceError('PostgreSQL needs the package postgres: npm install postgres@3', { cause: error })
   }
+}
+
+/** @throws ProgrammingError  A client's options would change what is read. */
+export function requireUntransformed({ options }: PostgresClient, what: string): void {
+  const { value, row } = options.transform
+  if (!(value.from ?? row.from)) return
+  throw new ProgrammingError(
+    `${what} has a client with the option transform for values or rows, which would change events; give it one without`,
+  )
 }

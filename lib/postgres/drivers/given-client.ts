@@ -1,6 +1,6 @@
 import { entityKind } from 'drizzle-orm'
 import { ProgrammingError } from '../../errors.js'
-import type { PostgresClient } from './client.js'
+import { type PostgresClient, requireUntransformed } from './client.js'
 
 /** Told by Drizzle's own names of its classes, so that no driver has to be loaded for it. */
 function kindOf(object: object): string | undefined {
@@ -35,11 +35,6 @@ export function requireClient(given: unknown, orElse = 'The client given is none
   if (typeof client?.unsafe !== 'function' || typeof client.begin !== 'function' || !client.options) {
     throw new ProgrammingError(orElse)
   }
-  const { value, row } = client.options.transform
-  if (value.from ?? row.from) {
-    throw new ProgrammingError(
-      'The client given has the option transform for values or rows, which would change events; give one without',
-    )
-  }
+  requireUntransformed(client as PostgresClient, 'The database given to postgres()')
   return client as PostgresClient
 }

@@ -9,11 +9,13 @@ export interface GivenTransactionParts {
   readonly sql: PostgresTransactionSql
   /** Settled when postgres.js has come to the end of it. */
   readonly ended: () => Promise<unknown>
-  readonly closings: Closings
+  readonly closings: Pick<Closings, 'underWay' | 'begin'>
   /** How long a rollback may take. */
   readonly timeoutMs: number
   /** Of a savepoint. */
   readonly parent?: GivenTransaction
+  /** Whether its user has begun it and sets savepoints too: then postgres.js has counted others than ours. */
+  readonly isUsers?: boolean
 }
 
 /**
@@ -68,15 +70,19 @@ export class GivenTransaction implements Begun {
 
   async savepoint(): Promise<Begun> {
     this.#lease.require()
-    const { closings, sql, timeoutMs } = this.#parts
+    const { closings, sql, timeoutMs, isUsers = false } = this.#parts
     if (closings.underWay) await closings.underWay
+    const number = this.#names.next++
+    // around that of postgres.js, whose name isn't known: released, it takes that along
+    const outer = isUsers ? `ours_${number}` : undefined
+    if (outer) await this.#send(`SAVEPOINT ${outer}`, [], unprepared)
     return this.#line.turn(
       () =>
         new Promise<Begun>((resolve, reject) => {
-          const name = `s${this.#names.next++}`
+          const name = outer ?? `s${number}`
           const ended: Promise<unknown> = sql.savepoint((inside) => {
             const transaction = new GivenTransaction(
-              { sql: inside, ended: () => ended, closings, timeoutMs, parent: this },
+              { sql: inside, ended: () => ended, closings, timeoutMs, isUsers, parent: this },
               name,
             )
             resolve(transaction)

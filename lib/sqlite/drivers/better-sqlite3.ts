@@ -184,11 +184,14 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
     return this.#patiently(() => work(this.#reader))
   }
 
-  async write<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
-    const turn = this.#takeTurn()
+  async write<T>(
+    work: (connection: SqliteConnection) => T | Promise<T>,
+    timeoutMs = this.#options.poolTimeoutMs,
+  ): Promise<T> {
+    const turn = this.#takeTurn(timeoutMs)
     if (turn) await turn
     try {
-      return await this.#patiently(() => this.#onWriter(work))
+      return await this.#patiently(() => this.#onWriter(work), timeoutMs)
     } finally {
       this.#turns.giveBack()
     }
@@ -205,9 +208,10 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   async setUp(
     isDone: (connection: SqliteConnection) => boolean | Promise<boolean>,
     make: (connection: SqliteConnection) => void | Promise<void>,
+    timeoutMs = this.#options.poolTimeoutMs,
   ): Promise<void> {
     // asked first: what is done needs no writer, which another process may hold
-    if (!(await this.read(isDone))) await this.write(make)
+    if (!(await this.read(isDone))) await this.write(make, timeoutMs)
   }
 
   async close(): Promise<void> {

@@ -45,12 +45,24 @@ export class SqliteConnection implements Connection {
 
   #isUtf8: boolean | undefined
 
+  /** Clients with a transaction that we have begun. */
+  static readonly #inOurs = new WeakSet<SqliteClient>()
+  readonly #isUsers: boolean
+
   /** How long the client itself waits for locks, in ms. Ours never do; a user's may, and keeps that for its user. */
   readonly #ownWaitMs: number
 
-  constructor(client: SqliteClient) {
+  /** @param options.isUsers  Whether it is for use inside a transaction that its user has begun, and ends. */
+  constructor(client: SqliteClient, { isUsers = false }: { isUsers?: boolean } = {}) {
     this.client = client
+    this.#isUsers = isUsers
+    this.#began = isUsers
     this.#ownWaitMs = Number(this.driven(() => client.pragma('busy_timeout', { simple: true })))
+  }
+
+  /** Whether a transaction is open on the client that none of ours has begun. */
+  static isInUsersTransaction(client: SqliteClient): boolean {
+    return client.inTransaction && !SqliteConnection.#inOurs.has(client)
   }
 
   rows(sql: string, parameters: readonly unknown[]): unknown[][] {
@@ -84,18 +96,21 @@ export class SqliteConnection implements Connection {
     this.requireNoTransaction()
     this.#run('BEGIN IMMEDIATE')
     this.#began = true
+    SqliteConnection.#inOurs.add(this.client)
   }
 
   commit(): void {
     this.requireTransactionAlive()
     this.#run('COMMIT')
     this.#began = false
+    SqliteConnection.#inOurs.delete(this.client)
   }
 
   rollback(): void {
     if (this.client.inTransaction) this.#run('ROLLBACK')
     // only now: where it could not be rolled back, whoever comes next has to do it first
     this.#began = false
+    SqliteConnection.#inOurs.delete(this.client)
   }
 
   savepoint(name: string): void {
@@ -143,6 +158,7 @@ export class SqliteConnection implements Connection {
   /** @throws OperationalError  SQLite has rolled our transaction back by itself; a statement now would stand alone. */
   requireTransactionAlive(): void {
     if (!this.#began || this.client.inTransaction) return
+    if (this.#isUsers) throw new InterfaceError('The transaction of the scoped session has ended')
     throw new OperationalError('SQLite has rolled the transaction back after an error inside it')
   }
 
@@ -161,7 +177,8 @@ export class SqliteConnection implements Connection {
 
   /** Calls the driver with SQLite's own waiting off: it stops the event loop. The waiting is done by who called us. */
   called<T>(call: () => T): T {
-    if (this.#ownWaitMs === 0) return this.driven(call)
+    // in a transaction of the user's a statement of ours waits as the user's own do
+    if (this.#ownWaitMs === 0 || this.#isUsers) return this.driven(call)
     this.driven(() => this.client.pragma('busy_timeout = 0'))
     try {
       return this.driven(call)
