@@ -1,6 +1,6 @@
 import { ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
-import type { Datastore } from './datastore.js'
+import type { AnyDrizzleDatastore, Datastore } from './datastore.js'
 
 /** How a dialect opens the datastore that an environment asks for. */
 export interface DatastoreOpener {
@@ -10,7 +10,10 @@ export interface DatastoreOpener {
   accepts(url: string): boolean
   /** What datastores of the same configuration have in common; undefined where each is its own (`:memory:`). */
   key(url: string): string | undefined
-  open(url: string, options: { poolTimeoutMs: number; poolSize: number | undefined; autoflush: boolean }): Datastore
+  open(
+    url: string,
+    options: { poolTimeoutMs: number; poolSize: number | undefined; autoflush: boolean },
+  ): AnyDrizzleDatastore
 }
 
 const openers: DatastoreOpener[] = []
