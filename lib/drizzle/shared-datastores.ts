@@ -1,7 +1,7 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
 import { creatorKey, creatorSource, type CreatorSource } from './connection-creator.js'
-import type { Datastore, DatastoreParts } from './datastore.js'
+import type { AnyDrizzleDatastore, Datastore, DatastoreParts } from './datastore.js'
 import { NoConnections } from './no-connections.js'
 import type { AnyUsersSessions, ScopedSessionOptions } from './scoped-sessions.js'
 
@@ -18,7 +18,7 @@ export interface DatastoreOpener {
     url: string,
     options: { poolTimeoutMs: number; poolSize: number | undefined; autoflush: boolean },
     creator: CreatorSource | undefined,
-  ): Datastore
+  ): AnyDrizzleDatastore
   /** The sessions that users manage themselves. */
   readonly usersSessions: AnyUsersSessions
 }

@@ -144,7 +144,7 @@ export const postgresOpener: DatastoreOpener = {
   accepts: isPostgresUrl,
   key: (url) => `postgresql ${sourceKey(url)}`,
   open: (url, { poolTimeoutMs, poolSize, autoflush }, creator) =>
-    open({ url, poolTimeoutMs, max: poolSize, autoflush }, creator) as unknown as Datastore,
+    open({ url, poolTimeoutMs, max: poolSize, autoflush }, creator),
   usersSessions,
 }
 

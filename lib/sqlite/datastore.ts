@@ -99,8 +99,7 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs, autoflush }, creator) =>
-    open({ url, poolTimeoutMs, autoflush }, creator) as unknown as Datastore,
+  open: (url, { poolTimeoutMs, autoflush }, creator) => open({ url, poolTimeoutMs, autoflush }, creator),
   usersSessions,
 }
 

@@ -155,6 +155,21 @@ describePostgres('An application on PostgreSQL by its environment', () => {
     expect(await again.repository.has(Dog.createId('Rex'))).to.equal(true)
   })
 
+  it('lets saves wait where DRIZZLE_AUTOFLUSH says so, for itself and those who say the same', async () => {
+    const env = { DRIZZLE_URL: urlOfPlace() }
+    const school = await created('School', env)
+    const [patient, other] = [
+      await created('School', { ...env, DRIZZLE_AUTOFLUSH: 'False' }),
+      await created('Kennel', { ...env, KENNEL_DRIZZLE_AUTOFLUSH: 'no' }),
+    ]
+    expect(patient.factory.datastore).to.equal(other.factory.datastore)
+    expect(patient.factory.datastore).not.to.equal(school.factory.datastore)
+    const recordings = await school.transaction(() => school.save(new Dog('Fido')))
+    expect(recordings).to.have.length(1)
+    expect(await patient.transaction(() => patient.save(new Dog('Rex')))).to.deep.equal([])
+    for (const name of ['Fido', 'Rex']) expect(await school.repository.has(Dog.createId(name))).to.equal(true)
+  })
+
   it('has the variable with its own name before the common one', async () => {
     await using own = await freshSchema()
     const env = {

@@ -115,6 +115,27 @@ describePostgres('What reaches a PostgreSQL server', () => {
         expect(exchanges.slice(1, 4).map(messages)).to.deep.equal(['Parse Describe Flush', prepared, prepared])
       })
 
+      it('is BEGIN, one append and COMMIT for any number of saves that wait', async () => {
+        const saveEach = (names: readonly string[]) =>
+          datastore.transaction(
+            async () => {
+              for (const name of names) await school.register(name)
+            },
+            { autoflush: false },
+          )
+        await saveEach(['Rex', 'Bello']) // the statement for several is known then
+        for (const saves of [2, 20, 200]) {
+          const names = Array.from({ length: saves }, (_, index) => `dog ${index} of ${saves}`)
+          const exchanges = await tap.during(() => saveEach(names))
+          expect(exchanges).to.have.length(3)
+          for (const [index, statement] of [/^begin/i, append, /^commit/i].entries()) {
+            expect(exchanges[index]!.statements.join()).to.match(statement)
+          }
+          expect(messages(exchanges[1]!)).to.equal(prepared)
+        }
+        expect(await school.recorder.maxNotificationId()).to.be.at.least(222)
+      })
+
       it("is four exchanges where the user's statement is prepared under a name", async () => {
         const registerByName = (name: string) =>
           datastore.transaction(async (session) => {
