@@ -21,7 +21,7 @@ export type * from './persistence/recorders.js'
 export type * from './persistence/stored-event.js'
 export type { TransactionHandle } from './persistence/transaction-handle.js'
 export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
-export type { AnySession, SessionExtras } from './persistence/session.js'
+export type { AnySession, AnySessionByHand, SessionByHandExtras, SessionExtras } from './persistence/session.js'
 export type { SessionOf, Transactional, TransactionOptions } from './persistence/transactional.js'
 export { JsonTranscoder, type Transcoder, type Transcoding } from './persistence/transcoder.js'
 

@@ -90,7 +90,7 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs, autoflush }) => sqlite(url, { poolTimeoutMs, autoflush }),
+  open: (url, { poolTimeoutMs, autoflush }) => sqlite(url, { poolTimeoutMs, autoflush }) as unknown as Datastore,
 }
 
 function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptions<Schema>): SqliteDatastore<Schema> {
