@@ -29,7 +29,7 @@ export {
   transactionRetry,
 } from './persistence/transaction-retry.js'
 export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
-export type { AnySession, SessionExtras } from './persistence/session.js'
+export type { AnySession, AnySessionByHand, SessionByHandExtras, SessionExtras } from './persistence/session.js'
 export type { SessionOf, Transactional, TransactionOptions } from './persistence/transactional.js'
 export { JsonTranscoder, type Transcoder, type Transcoding } from './persistence/transcoder.js'
 

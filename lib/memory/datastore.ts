@@ -5,7 +5,7 @@ import { type Transaction, Transactions, type Unit } from '../persistence/transa
 import type { StoredEvent, Tracking } from '../persistence/stored-event.js'
 import { Turns } from '../persistence/turns.js'
 import type { WaitingInsert } from '../persistence/waiting-inserts.js'
-import { type MemorySession, memorySession, type MemorySessionByHand, memorySessionByHand } from './session.js'
+import { type MemorySession, type MemorySessionByHand, memorySession, memorySessionByHand } from './session.js'
 import { MemoryTables } from './tables.js'
 
 /** What a recorder inserts, all or nothing: events, and the position that they come from if there is one. */
@@ -76,6 +76,11 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
     })
   }
 
+  /** @internal */
+  handleOf(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
+    return memorySessionByHand(session)
+  }
+
   /** Inserts events: as `write`, or, with autoflush off in the current transaction, at the next flush. */
   async append(insert: MemoryInsert): Promise<number[]> {
     const now = (tables: MemoryTables) => insertInto(tables, insert)
@@ -85,11 +90,6 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
         () => waiting(insert),
       ) ?? this.write(now)
     )
-  }
-
-  /** @internal */
-  handleOf(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
-    return memorySessionByHand(session)
   }
 
   /** There is nothing to connect to. @throws InterfaceError  It is closed. */

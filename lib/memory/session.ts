@@ -1,5 +1,11 @@
 import { NotSupportedError } from '../errors.js'
-import { type AnySession, type AnySessionByHand, type SessionExtras, withExtras } from '../persistence/session.js'
+import {
+  type AnySession,
+  type SessionByHandExtras,
+  type SessionExtras,
+  withByHandExtras,
+  withExtras,
+} from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
 import type { MemoryTables } from './tables.js'
@@ -55,15 +61,14 @@ class TablelessSession implements Omit<AnySession, keyof SessionExtras> {
 }
 
 /** A session in memory that is managed by hand. */
-export type MemorySessionByHand = TablelessSessionByHand & SessionExtras
+export type MemorySessionByHand = TablelessSessionByHand & SessionByHandExtras
 
-/** The handle of such a session. */
+/** Its handle. */
 export function memorySessionByHand(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
-  return withExtras(new TablelessSessionByHand(session), session)
+  return withByHandExtras(new TablelessSessionByHand(session), session)
 }
 
-/** A session in memory that is managed by hand. */
-class TablelessSessionByHand extends TablelessSession implements Omit<AnySessionByHand, keyof SessionExtras> {
+class TablelessSessionByHand extends TablelessSession {
   readonly #session: SessionByHand<MemorySession, MemoryTables>
 
   constructor(session: SessionByHand<MemorySession, MemoryTables>) {
@@ -71,24 +76,8 @@ class TablelessSessionByHand extends TablelessSession implements Omit<AnySession
     this.#session = session
   }
 
-  commit(): Promise<void> {
-    return this.#session.commit()
-  }
-
-  rollback(): Promise<void> {
-    return this.#session.rollback()
-  }
-
-  close(): Promise<void> {
-    return this.#session.close()
-  }
-
   /** Runs `fn` inside: every call on the same datastore joins. */
   override run = <T>(fn: () => T): T => (typeof fn === 'function' ? this.#session.inside(fn) : noTables())
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#session.close()
-  }
 }
 
 function noTables(): never {

@@ -1,5 +1,5 @@
 import { InterfaceError } from '../errors.js'
-import type { SessionExtras } from './session.js'
+import { requireSwitch, type SessionExtras } from './session.js'
 import type { LeadsToTransaction, Transaction, Transactions } from './transaction.js'
 import type { TransactionOptions } from './transactional.js'
 
@@ -10,13 +10,13 @@ import type { TransactionOptions } from './transactional.js'
 export class SessionByHand<Session, Connection> implements LeadsToTransaction<Session, Connection>, SessionExtras {
   readonly #transactions: Transactions<Session, Connection>
   #current: Transaction<Session, Connection> | undefined
+  /** What the user has set, for this transaction and those after it. */
+  #autoflush: boolean | undefined
   #committing: Promise<void> | undefined
   #isClosed = false
-  #autoflush: boolean
 
   constructor(transactions: Transactions<Session, Connection>) {
     this.#transactions = transactions
-    this.#autoflush = transactions.autoflush
   }
 
   /** The transaction that a call made now belongs to; once the session is closed, the last one. */
@@ -69,15 +69,13 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
     this.current.afterCommit(fn)
   }
 
-  /** Whether saves are written at once; of the transactions to come, too. */
   get autoflush(): boolean {
     return this.current.autoflush
   }
 
   set autoflush(on: boolean) {
     this.requireOpen()
-    this.current.autoflush = on
-    this.#autoflush = on
+    this.current.autoflush = this.#autoflush = requireSwitch("A session's autoflush", on)
   }
 
   noAutoflush<T>(fn: () => T): T {

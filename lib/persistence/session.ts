@@ -42,6 +42,25 @@ export interface SessionExtras {
   flush(): Promise<void>
 }
 
+/** What a session has that is managed by hand, beside what every session has. */
+export interface SessionByHandExtras extends SessionExtras, AsyncDisposable {
+  /**
+   * Commits what was done since the last commit or rollback; the next statement begins another transaction. What fails leaves
+   * it rolled back. Without anything done, the database is not asked.
+   *
+   * @throws InterfaceError  The session is closed.
+   */
+  commit(): Promise<void>
+  /** Rolls back what was done since the last commit; the next statement begins another transaction. */
+  rollback(): Promise<void>
+  /** Rolls back what was not committed, and ends the session: later statements are an `InterfaceError`. Again does nothing. */
+  close(): Promise<void>
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  run<T>(fn: () => T): T
+  /** As `close`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
 /**
  * Gives a session what every session has.
  *
@@ -65,23 +84,18 @@ export function withExtras<S extends object>(session: S, transaction: SessionExt
   }) as S & SessionExtras
 }
 
-/** What a session has that is managed by hand, beside what every session has. */
-export interface SessionByHandExtras extends SessionExtras, AsyncDisposable {
-  /**
-   * Commits what was done since the last commit or rollback; the next statement begins another transaction. What fails leaves
-   * it rolled back. Without anything done, the database is not asked.
-   *
-   * @throws InterfaceError  The session is closed.
-   */
-  commit(): Promise<void>
-  /** Rolls back what was done since the last commit; the next statement begins another transaction. */
-  rollback(): Promise<void>
-  /** Rolls back what was not committed, and ends the session: later statements are an `InterfaceError`. Again does nothing. */
-  close(): Promise<void>
-  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
-  run<T>(fn: () => T): T
-  /** As `close`. */
-  [Symbol.asyncDispose](): Promise<void>
+/** Gives a session what every one has that is managed by hand, but for `run`, which is Drizzle's as well on SQLite. */
+export function withByHandExtras<S extends object>(
+  handle: S,
+  session: SessionExtras & Pick<SessionByHandExtras, 'commit' | 'rollback' | 'close'>,
+): S & Omit<SessionByHandExtras, 'run'> {
+  const close = () => session.close()
+  return Object.defineProperties(withExtras(handle, session), {
+    commit: { value: () => session.commit() },
+    rollback: { value: () => session.rollback() },
+    close: { value: close },
+    [Symbol.asyncDispose]: { value: close },
+  }) as S & Omit<SessionByHandExtras, 'run'>
 }
 
 /** A switch's value. @param what  Begins the message. @throws ProgrammingError  It is neither `true` nor `false`. */

@@ -116,7 +116,7 @@ export class Transactions<Session, Connection> {
   /** A transaction that the database is told of when something is first done in it. */
   idle(options: Pick<TransactionOptions, 'autoflush'> = {}): Transaction<Session, Connection> {
     const transaction: Transaction<Session, Connection> = new Transaction(this, undefined, options, this.#timeoutMs, {
-      begin: () => this.translating(() => this.outside(() => this.#begin(transaction, {}))),
+      begin: () => this.translated(() => this.outside(() => this.#begin(transaction, {}))),
     })
     return transaction
   }
@@ -128,7 +128,7 @@ export class Transactions<Session, Connection> {
   }
 
   /** Turns a driver's error into ours; any other comes back as it is. */
-  translated(error: unknown): unknown {
+  translate(error: unknown): unknown {
     return this.#translate(error)
   }
 
@@ -185,7 +185,7 @@ export class Transactions<Session, Connection> {
   }
 
   /** Translates what beginning or ending a transaction, or writing what waits in it, throws. */
-  async translating<T>(work: () => T | Promise<T>): Promise<T> {
+  async translated<T>(work: () => T | Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
@@ -414,7 +414,7 @@ export class Transaction<Session, Connection> {
     if (this.#child && this.#transactions.isInside(this.#child)) {
       throw new InterfaceError('What waits outside of a nested transaction can not be flushed inside: await it first')
     }
-    await this.#transactions.translating(() => this.take(() => this.#writeWaiting()))
+    await this.#transactions.translated(() => this.take(() => this.#writeWaiting()))
   }
 
   #writeWaiting(): Promise<void> {
@@ -457,7 +457,7 @@ export class Transaction<Session, Connection> {
       const unit = await this.#begin()
       if (this.isOpen) this.#unit = unit
       // who rolled back meanwhile did not wait for a connection, or for the writer
-      else await this.#transactions.translating(() => unit.rollback()).catch(() => undefined)
+      else await this.#transactions.translated(() => unit.rollback()).catch(() => undefined)
     } finally {
       this.#isBeginning = false
     }
@@ -498,7 +498,7 @@ export class Transaction<Session, Connection> {
     this.requireCommits()
     this.#state = 'ending' // nothing new may start; a nested one that is under way comes to its end first
     try {
-      await this.#transactions.translating(async () => {
+      await this.#transactions.translated(async () => {
         await this.#turns.take()
         this.#requireEnding()
         if (!this.#waiting.isEmpty) {
@@ -546,7 +546,7 @@ export class Transaction<Session, Connection> {
     return (this.#rollingBack = (async () => {
       const failures: unknown[] = []
       try {
-        await this.#transactions.translating(() => this.#unit?.rollback())
+        await this.#transactions.translated(() => this.#unit?.rollback())
       } finally {
         this.#undo(failures)
         this.#leaveParent()

@@ -11,7 +11,13 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { EventSourcingError, NotSupportedError } from '../errors.js'
-import { joined, type SessionByHandExtras, type SessionExtras, withExtras } from '../persistence/session.js'
+import {
+  joined,
+  type SessionByHandExtras,
+  type SessionExtras,
+  withByHandExtras,
+  withExtras,
+} from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
@@ -95,7 +101,7 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     }
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
     const guarded = new GuardedSessionByHand<Schema>(this.#dialect, session, this.#schema, byHand)
-    return withExtras(guarded, byHand) as PostgresSessionByHand<Schema>
+    return withByHandExtras(guarded, byHand) as PostgresSessionByHand<Schema>
   }
 
   /**
@@ -169,9 +175,12 @@ export class GuardedSession<
 /** A session that is managed by hand: a Drizzle database with the user's schema, and what such a session has. */
 export type PostgresSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside the session's transaction. */
-  transaction<T>(work: (session: PostgresSession<Schema>) => T | PromiseLike<T>): Promise<T>
+  transaction<T>(
+    work: (session: PostgresSession<Schema>) => T | PromiseLike<T>,
+    options?: TransactionOptions,
+  ): Promise<T>
 } & GuardedSessionByHand<Schema> &
-  SessionExtras
+  SessionByHandExtras
 
 /**
  * A session that is managed by hand: its transaction begins at its first statement, and after `commit()` or `rollback()` at
@@ -179,10 +188,11 @@ export type PostgresSessionByHand<Schema extends Record<string, unknown> = Recor
  *
  * Used after `close()`, it throws `InterfaceError` and does nothing; so do queries made from it before.
  */
-export class GuardedSessionByHand<Schema extends Record<string, unknown> = Record<string, never>>
-  extends PgDatabase<PostgresJsQueryResultHKT, Schema, ExtractTablesWithRelations<Schema>>
-  implements Omit<SessionByHandExtras, keyof SessionExtras>
-{
+export class GuardedSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> extends PgDatabase<
+  PostgresJsQueryResultHKT,
+  Schema,
+  ExtractTablesWithRelations<Schema>
+> {
   readonly #session: SessionByHand<PostgresSession<Schema>, PostgresConnection>
 
   constructor(
@@ -195,22 +205,6 @@ export class GuardedSessionByHand<Schema extends Record<string, unknown> = Recor
     this.#session = byHand
     this.transaction = ((work: (session: PostgresSession<Schema>) => unknown, options?: TransactionOptions) =>
       byHand.nested(work, options)) as never
-  }
-
-  commit(): Promise<void> {
-    return this.#session.commit()
-  }
-
-  rollback(): Promise<void> {
-    return this.#session.rollback()
-  }
-
-  close(): Promise<void> {
-    return this.#session.close()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#session.close()
   }
 
   /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */

@@ -10,7 +10,13 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
-import { joined, type SessionByHandExtras, type SessionExtras, withExtras } from '../persistence/session.js'
+import {
+  joined,
+  type SessionByHandExtras,
+  type SessionExtras,
+  withByHandExtras,
+  withExtras,
+} from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
@@ -98,7 +104,7 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     })
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
     const guarded = new GuardedSessionByHand<Schema>(this.#dialect, session, this.#schema, byHand)
-    return withExtras(guarded, byHand) as SqliteSessionByHand<Schema>
+    return withByHandExtras(guarded, byHand) as SqliteSessionByHand<Schema>
   }
 
   #sync(client: { prepare(sql: string): unknown }): SyncSession {
@@ -177,9 +183,9 @@ export class GuardedSession<
 /** A session that is managed by hand: a Drizzle database with the user's schema, and what such a session has. */
 export type SqliteSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside the session's transaction. */
-  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>): Promise<T>
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
 } & GuardedSessionByHand<Schema> &
-  SessionExtras
+  SessionByHandExtras
 
 /**
  * A session that is managed by hand: its transaction begins, and takes the writer, at its first statement that writes, and
@@ -187,10 +193,9 @@ export type SqliteSessionByHand<Schema extends Record<string, unknown> = Record<
  *
  * Used after `close()`, it throws `InterfaceError` and does nothing; so do queries made from it before.
  */
-export class GuardedSessionByHand<Schema extends Record<string, unknown> = Record<string, never>>
-  extends BaseSQLiteDatabase<'async', RunResult, Schema, ExtractTablesWithRelations<Schema>>
-  implements Omit<SessionByHandExtras, keyof SessionExtras>
-{
+export class GuardedSessionByHand<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends BaseSQLiteDatabase<'async', RunResult, Schema, ExtractTablesWithRelations<Schema>> {
   readonly #session: SessionByHand<SqliteSession<Schema>, SqliteConnection>
 
   constructor(
@@ -201,22 +206,8 @@ export class GuardedSessionByHand<Schema extends Record<string, unknown> = Recor
   ) {
     super('async', dialect as never, session as never, schema as never)
     this.#session = byHand
-  }
-
-  commit(): Promise<void> {
-    return this.#session.commit()
-  }
-
-  rollback(): Promise<void> {
-    return this.#session.rollback()
-  }
-
-  close(): Promise<void> {
-    return this.#session.close()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#session.close()
+    this.transaction = ((work: (session: SqliteSession<Schema>) => unknown, options?: TransactionOptions) =>
+      byHand.nested(work, options)) as never
   }
 
   /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
