@@ -94,7 +94,7 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs }, creator) => open({ url, poolTimeoutMs }, creator),
+  open: (url, { poolTimeoutMs }, creator) => open({ url, poolTimeoutMs }, creator) as unknown as Datastore,
 }
 
 function open<Schema extends Record<string, unknown>>(
