@@ -43,13 +43,7 @@ export type CreatedConnection<Options extends object = object> = (
   readonly close?: (() => unknown) | undefined
 }
 
-/**
- * A function that `DRIZZLE_CONNECTION_CREATOR_TOPIC` names: makes connections, or says how they are made.
- *
- * Asked at the first use of the datastore, outside of any request's async context. One that gives `options` is asked again for
- * each connection, of which it has `poolTimeoutMs` at most; one that gives a `client` or a `db`, once for each purpose. What it
- * throws comes out of the operation that needed the connection, or of `create()`.
- */
+/** A function that makes connections; what is promised to it stands at the door, where `Options` are known. */
 export type ConnectionCreator<Options extends object = object> = (
   request: ConnectionRequest,
 ) => CreatedConnection<Options> | Promise<CreatedConnection<Options>>
