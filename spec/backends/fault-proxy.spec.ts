@@ -42,7 +42,7 @@ describePostgres('The fault proxy before PostgreSQL', () => {
   it('cuts: both ends are closed, without an error, in the middle of a statement', async () => {
     const ended = endOf(sockets[0]!)
     const pid = await pidOf(client)
-    const sleeping = failure(client`SELECT pg_sleep(0.5)`.execute())
+    const sleeping = failure(client`SELECT pg_sleep(0.2)`.execute())
     await eventually('a statement that runs', async () => (await stateOf(pid)) === 'active')
     proxy.cut()
     expect(await ended).to.equal('end')
