@@ -1,8 +1,9 @@
-import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import { InterfaceError, ProgrammingError } from '../errors.js'
 import { type AnyDatastore, type Capabilities, TransactionalDatastore } from '../persistence/datastore.js'
 import type { FactoryOptions } from '../persistence/factory.js'
 import { inThisContext } from '../persistence/outside.js'
-import type { AnySession } from '../persistence/session.js'
+import type { AnySession, AnySessionByHand } from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import { type Transaction, Transactions } from '../persistence/transaction.js'
 import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
@@ -10,9 +11,9 @@ import { DrizzleFactory } from './factory.js'
 import { isWholeStream } from './statements.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
-export interface DatastoreParts<Db, Session, C extends Connection> {
+export interface DatastoreParts<Db, Session, C extends Connection, ByHand> {
   readonly dialect: Dialect<C>
-  readonly driver: Driver<Db, Session, C>
+  readonly driver: Driver<Db, Session, C, ByHand>
   /** How long to wait for a connection, for the writer, and for a turn inside a transaction. */
   readonly poolTimeoutMs: number
 }
@@ -20,15 +21,20 @@ export interface DatastoreParts<Db, Session, C extends Connection> {
 /** A datastore on any database, with whatever schema. */
 // the parameters stand for themselves in both directions, so nothing narrower takes every datastore
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
-export type AnyDrizzleDatastore = Datastore<any, any, any>
+export type AnyDrizzleDatastore = Datastore<any, any, any, any>
 
 /**
  * A Drizzle database, its connections, and its transactions.
  *
  * Made by `sqlite(…)` or `postgres(…)`; connects at its first use, or by `ready()`.
  */
-export class Datastore<Db = unknown, Session = AnySession, C extends Connection = Connection>
-  extends TransactionalDatastore<Session, C>
+export class Datastore<
+  Db = unknown,
+  Session = AnySession,
+  C extends Connection = Connection,
+  ByHand extends object = AnySessionByHand,
+>
+  extends TransactionalDatastore<Session, C, ByHand>
   implements AnyDatastore<Session>
 {
   /** `'sqlite'` or `'postgresql'`. */
@@ -36,14 +42,14 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   readonly capabilities: Capabilities
   /** @internal What the SQL differs in, for the recorders. */
   readonly sql: Dialect<C>
-  readonly #driver: Driver<Db, Session, C>
+  readonly #driver: Driver<Db, Session, C, ByHand>
   protected readonly transactions: Transactions<Session, C>
   #opening: Promise<void> | undefined
   #isOpen = false
   #isClosed = false
   #closing: Promise<void> | undefined
 
-  constructor({ dialect, driver, poolTimeoutMs }: DatastoreParts<Db, Session, C>) {
+  constructor({ dialect, driver, poolTimeoutMs }: DatastoreParts<Db, Session, C, ByHand>) {
     super()
     this.dialect = dialect.name
     this.capabilities = dialect.capabilities
@@ -95,9 +101,9 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     await this.#opening
   }
 
-  /** Sessions managed by hand are not built yet. */
-  openSession(): never {
-    throw new NotSupportedError('openSession() is not built yet: use transaction()')
+  /** @internal */
+  handleOf(session: SessionByHand<Session, C>): ByHand {
+    return this.#driver.handleOf(session)
   }
 
   /** @internal The current transaction, if any. */
@@ -109,7 +115,9 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   async read<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
     const transaction = this.transactions.current()
     try {
-      if (transaction) return await transaction.take(work)
+      // with one writer, who has only read so far has not taken it
+      const readsOutside = !transaction || (transaction.isIdle && !this.capabilities.concurrentWriters)
+      if (!readsOutside) return await transaction.take(work)
       if (!this.#isOpen || this.#isClosed) await this.ready()
       return await this.#driver.read(work)
     } catch (error) {
@@ -177,8 +185,8 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   }
 
   /** Makes a factory of recorders on this datastore. */
-  factory(options: Omit<FactoryOptions, 'datastore'> = {}): DrizzleFactory<Datastore<Db, Session, C>> {
-    return new DrizzleFactory<Datastore<Db, Session, C>>({ ...options, datastore: this })
+  factory(options: Omit<FactoryOptions, 'datastore'> = {}): DrizzleFactory<Datastore<Db, Session, C, ByHand>> {
+    return new DrizzleFactory<Datastore<Db, Session, C, ByHand>>({ ...options, datastore: this })
   }
 
   /**

@@ -2,6 +2,7 @@ import { postgresOpener } from '../postgres/datastore.js'
 import { sqliteOpener } from '../sqlite/datastore.js'
 import { registerOpener } from './shared-datastores.js'
 
+export { type Scope, type ScopeOptions, scopedSession } from '../persistence/scoped-session.js'
 export { Datastore } from './datastore.js'
 export type { Connection, Dialect, Driver, TableKind, TableName } from './dialect.js'
 export { DrizzleFactory } from './factory.js'

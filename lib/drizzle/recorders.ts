@@ -87,6 +87,8 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     const transaction = this.datastore.current()
     if (transaction && !capabilities.concurrentWriters) {
       if (!this.#createTable) return
+      // a transaction that has not taken the writer waits until somebody else has made them
+      if (transaction.isIdle && (await transaction.whileIdle(() => this.#create()))) return
       const madeIn = this.#madeIn?.decider
       if (madeIn && transaction.isInside(madeIn)) return
       // the writer is this transaction's, so the tables are made in it, and are there for good once it has committed
@@ -100,6 +102,11 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
       })
       return
     }
+    await this.#create()
+  }
+
+  async #create(): Promise<void> {
+    const { sql } = this.datastore
     this.#creating ??= this.datastore.outside(async () => {
       try {
         await this.datastore.setUp(

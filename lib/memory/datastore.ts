@@ -1,8 +1,9 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import { TransactionalDatastore } from '../persistence/datastore.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import { type Transaction, Transactions, type Unit } from '../persistence/transaction.js'
 import { Turns } from '../persistence/turns.js'
-import { MemorySession } from './session.js'
+import { MemorySession, MemorySessionByHand } from './session.js'
 import { MemoryTables } from './tables.js'
 
 /**
@@ -10,7 +11,7 @@ import { MemoryTables } from './tables.js'
  *
  * One writer at a time, in turn; readers outside see what is committed, and never wait.
  */
-export class MemoryDatastore extends TransactionalDatastore<MemorySession, MemoryTables> {
+export class MemoryDatastore extends TransactionalDatastore<MemorySession, MemoryTables, MemorySessionByHand> {
   readonly dialect = 'memory'
   readonly capabilities = { concurrentWriters: false, ownTables: false }
   readonly #tables = new MemoryTables()
@@ -41,7 +42,8 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
   /** Reads: everything inside the current transaction, what is committed outside of one. */
   async read<T>(work: (tables: MemoryTables, committedOnly: boolean) => T): Promise<T> {
     const transaction = this.transactions.current()
-    if (transaction) return transaction.take((tables) => work(tables, false))
+    // who has only read so far has not taken the writer
+    if (transaction && !transaction.isIdle) return transaction.take((tables) => work(tables, false))
     this.#requireOpen()
     return work(this.#tables, true)
   }
@@ -59,6 +61,11 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
       this.#tables.commit()
       return result
     })
+  }
+
+  /** @internal */
+  handleOf(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
+    return new MemorySessionByHand(session)
   }
 
   /** There is nothing to connect to. @throws InterfaceError  It is closed. */

@@ -1,5 +1,7 @@
 import { NotSupportedError } from '../errors.js'
-import { type AnySession, refuseNoAutoflush, requireAutoflush } from '../persistence/session.js'
+import { type AnySession, type AnySessionByHand, refuseNoAutoflush, requireAutoflush } from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
+import type { MemoryTables } from './tables.js'
 
 /** What a session needs of its transaction. */
 interface SessionTransaction {
@@ -57,11 +59,41 @@ export class MemorySession implements AnySession {
   with = noTables
   $with = noTables
   $count = noTables
-  run = noTables
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as AnySession has it
+  run: (query: any) => any = noTables
   all = noTables
   get = noTables
   values = noTables
   execute = noTables
+}
+
+/** A session in memory that is managed by hand. */
+export class MemorySessionByHand extends MemorySession implements AnySessionByHand {
+  readonly #session: SessionByHand<MemorySession, MemoryTables>
+
+  constructor(session: SessionByHand<MemorySession, MemoryTables>) {
+    super(session)
+    this.#session = session
+  }
+
+  commit(): Promise<void> {
+    return this.#session.commit()
+  }
+
+  rollback(): Promise<void> {
+    return this.#session.rollback()
+  }
+
+  close(): Promise<void> {
+    return this.#session.close()
+  }
+
+  /** Runs `fn` inside: every call on the same datastore joins. */
+  override run = <T>(fn: () => T): T => (typeof fn === 'function' ? this.#session.inside(fn) : noTables())
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session.close()
+  }
 }
 
 function noTables(): never {

@@ -1,6 +1,7 @@
 import { NotSupportedError } from '../errors.js'
 import type { Factory, FactoryOptions } from './factory.js'
 import { requireAutoflush } from './session.js'
+import { SessionByHand } from './session-by-hand.js'
 import type { Transactions } from './transaction.js'
 import { type OpenTransaction, PassesTransactionsOn, type SessionOf, type Transactional } from './transactional.js'
 
@@ -29,7 +30,11 @@ export interface AnyDatastore<Session = unknown> extends Transactional<Session> 
 }
 
 /** What every datastore of ours has: transactions, and what goes with them. */
-export abstract class TransactionalDatastore<Session, Connection> extends PassesTransactionsOn<Session> {
+export abstract class TransactionalDatastore<
+  Session,
+  Connection,
+  ByHand extends object = object,
+> extends PassesTransactionsOn<Session> {
   /** @internal */
   protected abstract readonly transactions: Transactions<Session, Connection>
 
@@ -56,6 +61,38 @@ export abstract class TransactionalDatastore<Session, Connection> extends Passes
   currentTransaction(): OpenTransaction | undefined {
     return this.transactions.current()
   }
+
+  /** Connects, if that has not happened. */
+  abstract ready(): Promise<void>
+
+  /**
+   * Opens a session that is managed by hand: `await using session = await datastore.openSession()`.
+   *
+   * Connects, if that has not happened. Its transaction begins at its first statement, or at the first call that joins by
+   * `session.run(fn)`; after `commit()` or `rollback()` the next one begins another. Any number may be open, each independent
+   * of the others and of the current transaction. Where there is one writer (SQLite, memory), what only reads takes no
+   * transaction before the first write, and sees what is committed then.
+   *
+   * @throws OperationalError  The database can't be reached. Of statements: no connection, or the writer not free, within the
+   *   pool timeout; retryable.
+   */
+  async openSession(): Promise<ByHand> {
+    await this.ready()
+    return this.handleOf(this.newSession())
+  }
+
+  /** @internal A session for `openSession()`, or for a scope. */
+  newSession(): SessionByHand<Session, Connection> {
+    return new SessionByHand(this.transactions)
+  }
+
+  /** @internal What scopes run in. */
+  transactionsForScopes(): Transactions<Session, Connection> {
+    return this.transactions
+  }
+
+  /** @internal What the user gets of it. */
+  abstract handleOf(session: SessionByHand<Session, Connection>): ByHand
 
   protected transactional(): Transactional<Session> {
     return this.transactions

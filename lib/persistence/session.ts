@@ -15,6 +15,25 @@ export interface SessionExtras {
   flush(): Promise<void>
 }
 
+/** What a session has that is managed by hand, beside what every session has. */
+export interface SessionByHandExtras extends SessionExtras, AsyncDisposable {
+  /**
+   * Commits what was done since the last commit or rollback; the next statement begins another transaction. What fails leaves
+   * it rolled back. Without anything done, the database is not asked.
+   *
+   * @throws InterfaceError  The session is closed.
+   */
+  commit(): Promise<void>
+  /** Rolls back what was done since the last commit; the next statement begins another transaction. */
+  rollback(): Promise<void>
+  /** Rolls back what was not committed, and ends the session: later statements are an `InterfaceError`. Again does nothing. */
+  close(): Promise<void>
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  run<T>(fn: () => T): T
+  /** As `close`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
 /** @throws NotSupportedError  Autoflush is to be turned off. */
 export function requireAutoflush(on: boolean): void {
   if (on !== true) throw new NotSupportedError('Turning autoflush off is not built yet: each save is written at once')
@@ -63,4 +82,12 @@ export interface AnySession extends SessionExtras {
   /** PostgreSQL's: runs a statement. */
   execute(query: any): any
   /* eslint-enable @typescript-eslint/no-explicit-any */
+}
+
+/** A session that is managed by hand, of whatever dialect. */
+export interface AnySessionByHand extends Omit<AnySession, 'run'>, SessionByHandExtras {
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  run<T>(fn: () => T): T
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as in AnySession
+  run(query: any): any
 }

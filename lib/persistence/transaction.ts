@@ -1,5 +1,5 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventSourcingError, InterfaceError, ProgrammingError } from '../errors.js'
+import { inContext, runInContext } from './contexts.js'
 import { TransactionHandle } from './transaction-handle.js'
 import { checkTransactionOptions, type OpenTransaction, type TransactionOptions } from './transactional.js'
 import { Turns } from './turns.js'
@@ -22,9 +22,10 @@ export type Begin<Session, Connection> = (
   options: TransactionOptions,
 ) => Promise<Unit<Session, Connection>>
 
-// The current transaction of each datastore, kept by datastore: a save on another one must not land here. One storage for
-// all of them, since Node 20 asks every storage that was ever used at each new promise, and never forgets one.
-const contexts = new AsyncLocalStorage<ReadonlyMap<object, unknown>>()
+/** What leads to the transaction that is current in a context: a session that begins one after the other. */
+export interface LeadsToTransaction<Session, Connection> {
+  readonly current: Transaction<Session, Connection>
+}
 
 /**
  * A datastore's transactions: which one is current in which async context, nesting, turns, and what follows the end.
@@ -66,10 +67,10 @@ export class Transactions<Session, Connection> {
     return this.#inContext() === transaction
   }
 
-  /** Whether the calling code is in that transaction or in a savepoint of it; without one, in any that is open. */
+  /** Whether the calling code is in that transaction or in a savepoint of it; without one, in any that the database has open. */
   isInside(transaction?: Transaction<Session, Connection>): boolean {
     const current = this.#inContext()
-    if (!transaction) return current?.isOpen ?? false
+    if (!transaction) return (current?.isOpen && !current.isIdle) ?? false
     return current?.isInside(transaction) ?? false
   }
 
@@ -78,9 +79,28 @@ export class Transactions<Session, Connection> {
     return this.#runIn(undefined, () => started(fn()))
   }
 
-  /** Runs `fn` inside that transaction. */
-  inside<T>(transaction: Transaction<Session, Connection>, fn: () => T): T {
+  /** Runs `fn` inside that transaction, or inside whatever transaction is current at each call. */
+  inside<T>(transaction: Transaction<Session, Connection> | LeadsToTransaction<Session, Connection>, fn: () => T): T {
     return this.#runIn(transaction, () => started(fn()))
+  }
+
+  /** A transaction that the database is told of when something is first done in it. */
+  idle(): Transaction<Session, Connection> {
+    const transaction: Transaction<Session, Connection> = new Transaction(this, undefined, {}, this.#timeoutMs, () =>
+      this.ending(() => this.outside(() => this.#begin(transaction, {}))),
+    )
+    return transaction
+  }
+
+  /** What the current context has: a transaction, or what leads to one. */
+  get context(): Transaction<Session, Connection> | LeadsToTransaction<Session, Connection> | undefined {
+    // what is stored under this key was stored by #runIn
+    return inContext(this) as Transaction<Session, Connection> | LeadsToTransaction<Session, Connection> | undefined
+  }
+
+  /** Turns a driver's error into ours; any other comes back as it is. */
+  translated(error: unknown): unknown {
+    return this.#translate(error)
   }
 
   transaction<T>(work: (session: Session) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
@@ -122,15 +142,15 @@ export class Transactions<Session, Connection> {
   }
 
   #inContext(): Transaction<Session, Connection> | undefined {
-    // what is stored under this key was stored by #runIn
-    return contexts.getStore()?.get(this) as Transaction<Session, Connection> | undefined
+    const { context } = this
+    return context instanceof Transaction ? context : context?.current
   }
 
-  #runIn<T>(transaction: Transaction<Session, Connection> | undefined, fn: () => T): T {
-    return contexts.run(new Map(contexts.getStore()).set(this, transaction), fn)
+  #runIn<T>(context: typeof this.context, fn: () => T): T {
+    return runInContext([[this, context]], fn)
   }
 
-  /** Translates what ending a transaction throws. */
+  /** Translates what beginning or ending a transaction throws. */
   async ending<T>(end: () => T | Promise<T>): Promise<T> {
     try {
       return await end()
@@ -147,7 +167,10 @@ export class Transaction<Session, Connection> {
   /** The open savepoint directly inside, if any. Siblings take turns, so there is at most one. */
   #child: Transaction<Session, Connection> | undefined
   #state: 'opening' | 'open' | 'ending' | 'committed' | 'rolled back' = 'opening'
-  #unit!: Unit<Session, Connection>
+  /** Missing as long as the database has not been told of it. */
+  #unit: Unit<Session, Connection> | undefined
+  #isBeginning = false
+  readonly #begin: (() => Promise<Unit<Session, Connection>>) | undefined
   readonly #turns: Turns
   readonly #transactions: Transactions<Session, Connection>
   readonly #parent: Transaction<Session, Connection> | undefined
@@ -160,19 +183,33 @@ export class Transaction<Session, Connection> {
     parent: Transaction<Session, Connection> | undefined,
     options: TransactionOptions,
     timeoutMs: number,
+    begin?: () => Promise<Unit<Session, Connection>>,
   ) {
     this.#transactions = transactions
+    this.#begin = begin
+    if (begin) this.#state = 'open'
     this.#parent = parent
     this.commits = options.commit ?? true
     this.#turns = new Turns('a turn inside the transaction (a nested one is still open)', timeoutMs)
   }
 
   get session(): Session {
-    return this.#unit.session
+    return (this.#unit ?? this.#begun).session
   }
 
   get connection(): Connection {
-    return this.#unit.connection
+    return (this.#unit ?? this.#begun).connection
+  }
+
+  /** @throws InterfaceError  It has been rolled back, which it may have been while it was being begun. */
+  get #begun(): Unit<Session, Connection> {
+    if (!this.#unit || !this.isOpen) throw ended()
+    return this.#unit
+  }
+
+  /** Whether it is open, and the database has not been told of it: nothing has been done in it that needs it. */
+  get isIdle(): boolean {
+    return !this.#unit && !this.#isBeginning && this.#state === 'open'
   }
 
   get state(): string {
@@ -181,6 +218,11 @@ export class Transaction<Session, Connection> {
 
   get isOpen(): boolean {
     return this.#state !== 'committed' && this.#state !== 'rolled back'
+  }
+
+  /** Whether it is being committed. */
+  get isEnding(): boolean {
+    return this.#state === 'ending'
   }
 
   get decider(): OpenTransaction | undefined {
@@ -203,7 +245,8 @@ export class Transaction<Session, Connection> {
       // known to the parent before the savepoint is there: whoever ends the parent meanwhile ends this one too
       parent.#child = this
       parent.requireOpen()
-      const unit = await parent.#unit.nest(this)
+      if (!parent.#unit) await parent.#beginInTurn()
+      const unit = await parent.#begun.nest(this)
       if (this.#state !== 'opening') throw ended()
       this.opened(unit)
     } catch (error) {
@@ -217,7 +260,7 @@ export class Transaction<Session, Connection> {
     if (this.#state === 'open') return
     throw new InterfaceError(
       `The transaction that this belongs to has ended (${this.#state}). Await everything that is started inside ` +
-        'transaction() before it ends, or start it with datastore.outside(fn).',
+        'transaction(), session.run() or scope.run() before it ends, or start it with datastore.outside(fn).',
     )
   }
 
@@ -249,8 +292,50 @@ export class Transaction<Session, Connection> {
     this.requireOpen()
     return this.#turns.during(() => {
       this.requireOpen()
-      return work(this.#unit.connection)
+      return this.#unit ? work(this.#unit.connection) : this.#takeNew(work)
     })
+  }
+
+  async #takeNew<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
+    await this.#beginInTurn()
+    return work(this.#begun.connection)
+  }
+
+  /** Begins an idle one, in turn with what else is done in it. */
+  begin(): Promise<void> | undefined {
+    this.requireOpen()
+    if (this.#unit) return undefined
+    return this.#turns.during(() => {
+      this.requireOpen()
+      return this.#beginInTurn()
+    })
+  }
+
+  /**
+   * Runs `work` while this one is idle and stays so, or not at all.
+   *
+   * @returns Whether it ran.
+   */
+  async whileIdle(work: () => Promise<void>): Promise<boolean> {
+    if (!this.isIdle) return false
+    return this.#turns.during(async () => {
+      if (!this.isIdle) return false
+      await work()
+      return true
+    })
+  }
+
+  async #beginInTurn(): Promise<void> {
+    if (this.#unit || !this.#begin) return
+    this.#isBeginning = true
+    try {
+      const unit = await this.#begin()
+      if (this.isOpen) this.#unit = unit
+      // who rolled back meanwhile did not wait for a connection, or for the writer
+      else await this.#transactions.ending(() => unit.rollback()).catch(() => undefined)
+    } finally {
+      this.#isBeginning = false
+    }
   }
 
   inside<T>(fn: () => T): T {
@@ -285,7 +370,7 @@ export class Transaction<Session, Connection> {
         await this.#turns.take()
         // a parent's end may have ended this one in the meantime
         if (this.#state !== 'ending') this.requireOpen()
-        await this.#unit.commit()
+        await this.#unit?.commit()
       })
     } catch (error) {
       // why it could not be committed is the error to know
@@ -319,7 +404,7 @@ export class Transaction<Session, Connection> {
     return (this.#rollingBack = (async () => {
       const failures: unknown[] = []
       try {
-        await this.#transactions.ending(() => this.#unit.rollback())
+        await this.#transactions.ending(() => this.#unit?.rollback())
       } finally {
         this.#undo(failures)
         this.#leaveParent()

@@ -10,7 +10,7 @@ import type { PostgresConnection } from './drivers/connection.js'
 import { GivenSource } from './drivers/given.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
-import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
+import { DrizzleHandles, type PostgresDatabase, type PostgresSession, type PostgresSessionByHand } from './session.js'
 import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
@@ -20,7 +20,8 @@ import { selectTextsTogether } from './texts.js'
 export type PostgresDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
   PostgresDatabase<Schema>,
   PostgresSession<Schema>,
-  PostgresConnection
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
 >
 
 /**
@@ -99,7 +100,12 @@ export function postgres<Schema extends Record<string, unknown> = Record<string,
 export function postgres<Schema extends Record<string, unknown>, Client>(
   source: PostgresJsDatabase<Schema> & { $client: Client },
   options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
-): Datastore<PostgresDatabase<Schema> & { $client: Client }, PostgresSession<Schema>, PostgresConnection>
+): Datastore<
+  PostgresDatabase<Schema> & { $client: Client },
+  PostgresSession<Schema>,
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
+>
 export function postgres<Schema extends Record<string, unknown>>(
   source: PostgresJsDatabase<Schema>,
   options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,

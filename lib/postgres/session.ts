@@ -1,6 +1,6 @@
 import type { ExtractTablesWithRelations } from 'drizzle-orm'
 import { PgDatabase, PgDialect } from 'drizzle-orm/pg-core'
-import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import type { PostgresJsDatabase, PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js'
 import { PostgresJsSession, PostgresJsTransaction } from 'drizzle-orm/postgres-js/session'
 import {
   configuredLogger,
@@ -11,9 +11,16 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { EventSourcingError, NotSupportedError } from '../errors.js'
-import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import {
+  refuseNoAutoflush,
+  requireAutoflush,
+  type SessionByHandExtras,
+  type SessionExtras,
+} from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
+import type { PostgresConnection } from './drivers/connection.js'
 import type { Channel, How } from './drivers/line.js'
 import { quoted } from './tables.js'
 import { refuseTransactionControl } from './transaction-control.js'
@@ -76,6 +83,27 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     }
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
     return new GuardedSession<Schema>(this.#dialect, session, this.#schema, transaction) as PostgresSession<Schema>
+  }
+
+  /** The handle of a session that is managed by hand. Its statements begin the transaction where it has not begun. */
+  sessionByHand(byHand: SessionByHand<PostgresSession<Schema>, PostgresConnection>): PostgresSessionByHand<Schema> {
+    const session = new CheckedSession(
+      new Client(async (sql, parameters, how) => (await byHand.connection()).send(sql, parameters, how)) as never,
+      this.#dialect,
+      this.#schema,
+      this.#options,
+    )
+    session.check = (sql) => {
+      byHand.requireStatement()
+      refuseTransactionControl(sql)
+    }
+    // its transaction() is typed as Drizzle's by the class it extends, and is ours
+    return new GuardedSessionByHand<Schema>(
+      this.#dialect,
+      session,
+      this.#schema,
+      byHand,
+    ) as PostgresSessionByHand<Schema>
   }
 
   /**
@@ -146,6 +174,93 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
   run(_query?: unknown): never {
     return sqlitesOnly('run')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  all(_query?: unknown): never {
+    return sqlitesOnly('all')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  get(_query?: unknown): never {
+    return sqlitesOnly('get')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  values(_query?: unknown): never {
+    return sqlitesOnly('values')
+  }
+}
+
+/** A session that is managed by hand: a Drizzle database with the user's schema, and what such a session has. */
+export type PostgresSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> = {
+  /** A savepoint inside the session's transaction. */
+  transaction<T>(work: (session: PostgresSession<Schema>) => T | PromiseLike<T>): Promise<T>
+} & GuardedSessionByHand<Schema>
+
+/**
+ * A session that is managed by hand: its transaction begins at its first statement, and after `commit()` or `rollback()` at
+ * the next one.
+ *
+ * Used after `close()`, it throws `InterfaceError` and does nothing; so do queries made from it before.
+ */
+export class GuardedSessionByHand<Schema extends Record<string, unknown> = Record<string, never>>
+  extends PgDatabase<PostgresJsQueryResultHKT, Schema, ExtractTablesWithRelations<Schema>>
+  implements SessionByHandExtras
+{
+  readonly #session: SessionByHand<PostgresSession<Schema>, PostgresConnection>
+
+  constructor(
+    dialect: PgDialect,
+    session: CheckedSession,
+    schema: RelationalSchema | undefined,
+    byHand: SessionByHand<PostgresSession<Schema>, PostgresConnection>,
+  ) {
+    super(dialect, session as never, schema as never)
+    this.#session = byHand
+    this.transaction = ((work: (session: PostgresSession<Schema>) => unknown, options?: TransactionOptions) =>
+      byHand.nested(work, options)) as never
+  }
+
+  commit(): Promise<void> {
+    return this.#session.commit()
+  }
+
+  rollback(): Promise<void> {
+    return this.#session.rollback()
+  }
+
+  close(): Promise<void> {
+    return this.#session.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session.close()
+  }
+
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  run<T>(fn: () => T): T {
+    return typeof fn === 'function' ? this.#session.inside(fn) : sqlitesOnly('run')
+  }
+
+  afterCommit(fn: () => unknown): void {
+    this.#session.afterCommit(fn)
+  }
+
+  get autoflush(): boolean {
+    return true
+  }
+
+  set autoflush(on: boolean) {
+    requireAutoflush(on)
+  }
+
+  noAutoflush(): never {
+    return refuseNoAutoflush()
+  }
+
+  async flush(): Promise<void> {
+    this.#session.requireOpen()
   }
 
   /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */

@@ -7,14 +7,15 @@ import { NotSupportedError, ProgrammingError } from '../errors.js'
 import { sqliteDialect } from './dialect.js'
 import { BetterSqlite3Driver, clientOf } from './drivers/better-sqlite3.js'
 import type { SqliteConnection } from './drivers/connection.js'
-import { DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
+import { DrizzleHandles, type SqliteDatabase, type SqliteSession, type SqliteSessionByHand } from './session.js'
 import { isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
 
 /** A datastore on SQLite; `Schema` is the user's own tables. */
 export type SqliteDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
   SqliteDatabase<Schema>,
   SqliteSession<Schema>,
-  SqliteConnection
+  SqliteConnection,
+  SqliteSessionByHand<Schema>
 >
 
 /** What `sqlite()` takes beside the source. */

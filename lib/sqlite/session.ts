@@ -1,4 +1,4 @@
-import type { ExtractTablesWithRelations } from 'drizzle-orm'
+import type { ExtractTablesWithRelations, SQLWrapper } from 'drizzle-orm'
 import { BetterSQLiteSession, BetterSQLiteTransaction } from 'drizzle-orm/better-sqlite3/session'
 import { BaseSQLiteDatabase, SQLitePreparedQuery, SQLiteSession, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
 import {
@@ -10,7 +10,13 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
-import { refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import {
+  refuseNoAutoflush,
+  requireAutoflush,
+  type SessionByHandExtras,
+  type SessionExtras,
+} from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
 import { quoted } from './tables.js'
@@ -88,6 +94,20 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     return new BaseSQLiteDatabase('async', this.#dialect as never, outside as never, this.#schema as never)
   }
 
+  /** The handle of a session that is managed by hand. */
+  sessionByHand(
+    run: OutsideOptions['run'],
+    byHand: SessionByHand<SqliteSession<Schema>, SqliteConnection>,
+  ): SqliteSessionByHand<Schema> {
+    const session = new OutsideSession(this.#dialect, {
+      run,
+      transaction: (work) => byHand.nested(work),
+      on: ({ client }) => this.#sync(client),
+    })
+    // its transaction() is typed as Drizzle's by the class it extends, and is ours
+    return new GuardedSessionByHand<Schema>(this.#dialect, session, this.#schema, byHand) as SqliteSessionByHand<Schema>
+  }
+
   #sync(client: { prepare(sql: string): unknown }): SyncSession {
     const logger = this.#logger
     return new BetterSQLiteSession(client as never, this.#dialect, this.#schema, logger ? { logger } : {})
@@ -146,7 +166,7 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
 
   /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
   execute(_query?: unknown): never {
-    throw new NotSupportedError("session.execute() is PostgreSQL's: on SQLite use run, all, get or values")
+    return postgresqlsOnly()
   }
 
   // Drizzle wraps what these four throw; a session that has ended answers by itself
@@ -175,6 +195,85 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   ) {
     this.#transaction.requireStatement()
     return super.values<T>(query)
+  }
+}
+
+/** A session that is managed by hand: a Drizzle database with the user's schema, and what such a session has. */
+export type SqliteSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> = {
+  /** A savepoint inside the session's transaction. */
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>): Promise<T>
+} & GuardedSessionByHand<Schema>
+
+/**
+ * A session that is managed by hand: its transaction begins, and takes the writer, at its first statement that writes, and
+ * after `commit()` or `rollback()` at the next such one. Awaited, since that waits for its turn.
+ *
+ * Used after `close()`, it throws `InterfaceError` and does nothing; so do queries made from it before.
+ */
+export class GuardedSessionByHand<Schema extends Record<string, unknown> = Record<string, never>>
+  extends BaseSQLiteDatabase<'async', RunResult, Schema, ExtractTablesWithRelations<Schema>>
+  implements SessionByHandExtras
+{
+  readonly #session: SessionByHand<SqliteSession<Schema>, SqliteConnection>
+
+  constructor(
+    dialect: SQLiteSyncDialect,
+    session: OutsideSession,
+    schema: RelationalSchema | undefined,
+    byHand: SessionByHand<SqliteSession<Schema>, SqliteConnection>,
+  ) {
+    super('async', dialect as never, session as never, schema as never)
+    this.#session = byHand
+  }
+
+  commit(): Promise<void> {
+    return this.#session.commit()
+  }
+
+  rollback(): Promise<void> {
+    return this.#session.rollback()
+  }
+
+  close(): Promise<void> {
+    return this.#session.close()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session.close()
+  }
+
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  override run<T>(fn: () => T): T
+  /** Drizzle's: runs a statement. */
+  override run(query: SQLWrapper | string): ReturnType<SqliteDatabase<Schema>['run']>
+  override run(fnOrQuery: (() => unknown) | SQLWrapper | string): never {
+    const isWork = typeof fnOrQuery === 'function'
+    return (isWork ? this.#session.inside(fnOrQuery) : super.run(fnOrQuery)) as never
+  }
+
+  afterCommit(fn: () => unknown): void {
+    this.#session.afterCommit(fn)
+  }
+
+  get autoflush(): boolean {
+    return true
+  }
+
+  set autoflush(on: boolean) {
+    requireAutoflush(on)
+  }
+
+  noAutoflush(): never {
+    return refuseNoAutoflush()
+  }
+
+  async flush(): Promise<void> {
+    this.#session.requireOpen()
+  }
+
+  /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
+  execute(_query?: unknown): never {
+    return postgresqlsOnly()
   }
 }
 
@@ -319,6 +418,10 @@ class OutsideQuery extends SQLitePreparedQuery<never> {
   isResponseInArrayMode(): boolean {
     return false
   }
+}
+
+function postgresqlsOnly(): never {
+  throw new NotSupportedError("session.execute() is PostgreSQL's: on SQLite use run, all, get or values")
 }
 
 /** @throws ProgrammingError  The statement begins or ends a transaction, which is ours to do. */

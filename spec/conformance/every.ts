@@ -10,6 +10,7 @@ import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
 import { ownTablesSuite } from './own-tables.suite.js'
 import { recorderModelSuite } from './recorder-model.suite.js'
+import { sessionsSuite } from './sessions.suite.js'
 import { sharedSavesSuite } from './shared-saves.suite.js'
 import { storedStateSuite } from './stored-state.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
@@ -41,6 +42,7 @@ const suites = [
   appendsTogetherSuite,
   recorderModelSuite,
   transactionsSuite,
+  sessionsSuite,
   nestedTransactionsSuite,
   ownTablesSuite,
   orderSuite,
