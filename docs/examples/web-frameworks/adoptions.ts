@@ -15,12 +15,15 @@ export type Vet = (dog: string) => Promise<void>
 /** The vet's no. */
 export class NotWell extends Error {}
 
+/** A session of either dialect, as far as it is used here. */
+export type RequestSession = Pick<AnySession, 'select' | 'insert'>
+
 /** What the work is done with. */
 export interface AdoptionsParts {
   /** Its events join the transaction that is current when its methods are called. */
   readonly school: TrainingSchool
   /** Gives the session of the current request. */
-  readonly session: () => AnySession
+  readonly session: () => RequestSession
   readonly table: AdoptionsTable
   readonly vet: Vet
 }

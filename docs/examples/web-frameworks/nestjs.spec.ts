@@ -3,15 +3,14 @@ import type { Server } from 'node:http'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { INestApplication } from '@nestjs/common'
 import { drizzle } from 'drizzle-orm/postgres-js'
-import type { AnySession } from 'eventsourcing-drizzle'
 import postgresJs from 'postgres'
 import ts from 'typescript'
 import { TrainingSchool } from '../training-school/application.js'
-import { Adoptions } from './adoptions.js'
+import { Adoptions, type RequestSession } from './adoptions.js'
 import { type Place, type Served, describeServer } from './requests.js'
 
 interface Example {
-  currentSession(): AnySession
+  currentSession(): RequestSession
   nestServer(adoptions: Adoptions, db: unknown): Promise<INestApplication>
 }
 

@@ -12,14 +12,19 @@ import { describePostgres, postgresUrl } from '../../../spec/support/postgres-se
 import { gate } from '../../../spec/support/gate.js'
 import { TrainingSchool } from '../training-school/application.js'
 import { Dog } from '../training-school/domain.js'
-import { type Adoption, Adoptions, NotWell, type Vet } from './adoptions.js'
+import { type Adoption, Adoptions, NotWell, type RequestSession, type Vet } from './adoptions.js'
 import { type AdoptionsTable, onPostgres, onSqlite } from './tables.js'
+
+/** Of either dialect. */
+export interface EitherDatastore extends AnyDatastore<AnySession> {
+  openSession(): Promise<RequestSession>
+}
 
 /** What a server is made for. */
 export interface Place {
   /** Of the database that `datastore` is on. */
   readonly url: string
-  readonly datastore: AnyDatastore<AnySession>
+  readonly datastore: EitherDatastore
   readonly table: AdoptionsTable
   readonly vet: Vet
 }
@@ -72,7 +77,7 @@ export function describeServer(
 
 interface Database {
   readonly url: string
-  readonly datastore: AnyDatastore<AnySession>
+  readonly datastore: EitherDatastore
   readonly table: AdoptionsTable
   createTables(): Promise<void>
   drop(): Promise<void>

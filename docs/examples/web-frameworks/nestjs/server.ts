@@ -14,15 +14,15 @@ import {
 import { NestFactory } from '@nestjs/core'
 import { ClsPluginTransactional, Transactional, TransactionHost } from '@nestjs-cls/transactional'
 import { TransactionalAdapterDrizzleOrm } from '@nestjs-cls/transactional-adapter-drizzle-orm'
-import type { AnySession } from 'eventsourcing-drizzle'
+import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import type { Response } from 'express'
 import { ClsModule } from 'nestjs-cls'
-import { type Adoption, Adoptions, answerTo } from '../adoptions.js'
+import { type Adoption, Adoptions, type RequestSession, answerTo } from '../adoptions.js'
 
 /** What DRIZZLE_SCOPED_SESSION_TOPIC names: Nest's transaction, or the database where there is none just now. */
-export const currentSession = () => TransactionHost.getInstance<DrizzleAdapter>().tx as unknown as AnySession
+export const currentSession = () => TransactionHost.getInstance<DrizzleAdapter>().tx as RequestSession
 
-type DrizzleAdapter = TransactionalAdapterDrizzleOrm<never>
+type DrizzleAdapter = TransactionalAdapterDrizzleOrm<PostgresJsDatabase>
 
 const DATABASE = Symbol('DATABASE')
 
@@ -61,7 +61,11 @@ export async function nestServer(adoptions: Adoptions, db: unknown): Promise<INe
         plugins: [
           new ClsPluginTransactional({
             imports: [DatabaseModule],
-            adapter: new TransactionalAdapterDrizzleOrm({ drizzleInstanceToken: DATABASE }),
+            adapter: new TransactionalAdapterDrizzleOrm<PostgresJsDatabase>({
+              drizzleInstanceToken: DATABASE,
+              // with none it is a statement without an end, SET TRANSACTION, that PostgreSQL refuses
+              defaultTxOptions: { isolationLevel: 'read committed' },
+            }),
           }),
         ],
       }),
