@@ -9,6 +9,7 @@ import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.j
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
 import { DrizzleFactory } from './factory.js'
 import { isWholeStream } from './statements.js'
+import { waitingInsert } from './waiting-insert.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
 export interface DatastoreParts<Db, Session, C extends Connection, ByHand> {
@@ -16,6 +17,8 @@ export interface DatastoreParts<Db, Session, C extends Connection, ByHand> {
   readonly driver: Driver<Db, Session, C, ByHand>
   /** How long to wait for a connection, for the writer, and for a turn inside a transaction. */
   readonly poolTimeoutMs: number
+  /** Whether saves in a transaction are written at once. Default: true. */
+  readonly autoflush?: boolean | undefined
 }
 
 /** A datastore on any database, with whatever schema. */
@@ -49,7 +52,7 @@ export class Datastore<
   #isClosed = false
   #closing: Promise<void> | undefined
 
-  constructor({ dialect, driver, poolTimeoutMs }: DatastoreParts<Db, Session, C, ByHand>) {
+  constructor({ dialect, driver, poolTimeoutMs, autoflush = true }: DatastoreParts<Db, Session, C, ByHand>) {
     super()
     this.dialect = dialect.name
     this.capabilities = dialect.capabilities
@@ -64,6 +67,7 @@ export class Datastore<
         return driver.begin(transaction, options)
       },
     })
+    this.autoflush = autoflush
   }
 
   /**
@@ -159,24 +163,30 @@ export class Datastore<
 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
   async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    return this.#write(work, () => this.#driver.write(work))
+    return this.#write(
+      (transaction) => transaction.write(work),
+      () => this.#driver.write(work),
+    )
   }
 
-  /** @internal Inserts events: inside the current transaction, or on its own, or together with others. */
+  /**
+   * @internal Inserts events: inside the current transaction, there, with autoflush off, at the next flush; or on its own, or
+   * together with others.
+   */
   append(insert: Insert): Promise<number[]> {
     const work = (connection: C) => this.sql.append(connection, insert)
     // no promise more than it takes, on the way of every save: each costs about a microsecond
     if (this.#isOpen && !this.#isClosed && !this.transactions.current()) return this.#driver.append(insert, work)
-    return this.#write(work, () => this.#driver.append(insert, work))
+    return this.#write(
+      (transaction) => transaction.append(work, () => waitingInsert(this.sql, insert)),
+      () => this.#driver.append(insert, work),
+    )
   }
 
-  async #write<T>(inside: (connection: C) => T | Promise<T>, outside: () => Promise<T>): Promise<T> {
+  async #write<T>(inside: (transaction: Transaction<Session, C>) => Promise<T>, outside: () => Promise<T>): Promise<T> {
     const transaction = this.transactions.current()
     try {
-      if (transaction) {
-        transaction.requireCommits()
-        return await transaction.take(inside)
-      }
+      if (transaction) return await inside(transaction)
       if (!this.#isOpen || this.#isClosed) await this.ready()
       return await outside()
     } catch (error) {

@@ -10,7 +10,7 @@ export interface DatastoreOpener {
   accepts(url: string): boolean
   /** What datastores of the same configuration have in common; undefined where each is its own (`:memory:`). */
   key(url: string): string | undefined
-  open(url: string, options: { poolTimeoutMs: number; poolSize: number | undefined }): Datastore
+  open(url: string, options: { poolTimeoutMs: number; poolSize: number | undefined; autoflush: boolean }): Datastore
 }
 
 const openers: DatastoreOpener[] = []
@@ -41,6 +41,7 @@ export function sharedDatastore(env: Environment): Datastore {
     poolTimeoutMs: env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000),
     // left to the URL where it isn't set
     poolSize: env.text('DRIZZLE_POOL_SIZE') ? env.integer('DRIZZLE_POOL_SIZE', 10, 1) : undefined,
+    autoflush: env.yes('DRIZZLE_AUTOFLUSH', true),
   }
   const urlKey = opener.key(url)
   const key = urlKey && JSON.stringify([urlKey, env.text('DRIZZLE_SCHEMA') ?? null, options])

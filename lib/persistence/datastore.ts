@@ -1,6 +1,6 @@
 import { NotSupportedError } from '../errors.js'
 import type { Factory, FactoryOptions } from './factory.js'
-import { requireAutoflush } from './session.js'
+import { requireSwitch } from './session.js'
 import { SessionByHand } from './session-by-hand.js'
 import type { Transactions } from './transaction.js'
 import { type OpenTransaction, PassesTransactionsOn, type SessionOf, type Transactional } from './transactional.js'
@@ -17,6 +17,8 @@ export interface Capabilities {
 export interface AnyDatastore<Session = unknown> extends Transactional<Session> {
   readonly dialect: string
   readonly capabilities: Capabilities
+  /** Whether saves in a transaction are written at once, unless it says so itself. */
+  autoflush: boolean
   /** Connects, if that has not happened. @throws OperationalError  It can't be reached or opened. */
   ready(): Promise<void>
   /** Runs `fn` outside the current transaction. */
@@ -38,13 +40,18 @@ export abstract class TransactionalDatastore<
   /** @internal */
   protected abstract readonly transactions: Transactions<Session, Connection>
 
-  /** Whether saves are written at once: always, so far. @throws NotSupportedError  It is set to `false`. */
+  /**
+   * Whether saves in a transaction are written at once, unless it says so itself; see `SessionExtras.autoflush`. Default: `true`.
+   * Assigned, it holds for transactions that begin from then on. A save outside of a transaction is written at once in any case.
+   *
+   * @throws ProgrammingError  It is set to something that is neither `true` nor `false`.
+   */
   get autoflush(): boolean {
-    return true
+    return this.transactions.autoflush
   }
 
   set autoflush(on: boolean) {
-    requireAutoflush(on)
+    this.transactions.autoflush = requireSwitch("A datastore's autoflush", on)
   }
 
   /** Runs `fn` outside the current transaction: what it saves commits on its own, and what it reads is committed. */

@@ -134,7 +134,6 @@ const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
   DRIZZLE_SCOPED_SESSION_TOPIC: 'set',
   DRIZZLE_REQUIRE_SCOPED_SESSION: 'yes',
   DRIZZLE_CONNECTION_CREATOR_TOPIC: 'set',
-  DRIZZLE_AUTOFLUSH: 'no',
 }
 
 const yesWords = ['y', 'yes', 't', 'true', 'on', '1']

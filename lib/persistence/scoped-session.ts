@@ -72,7 +72,7 @@ export class Scope<ByHand extends object = object> {
     } catch (error) {
       // that error is the one to know; a rollback that fails as well is the backend's to mend
       await running.end().catch(() => undefined)
-      throw transactions.translated(error)
+      throw transactions.translate(error)
     }
     await running.end()
     return result

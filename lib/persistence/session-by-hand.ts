@@ -1,4 +1,5 @@
 import { InterfaceError } from '../errors.js'
+import { requireSwitch, type SessionExtras } from './session.js'
 import type { LeadsToTransaction, Transaction, Transactions } from './transaction.js'
 import type { TransactionOptions } from './transactional.js'
 
@@ -6,9 +7,11 @@ import type { TransactionOptions } from './transactional.js'
  * One transaction after the other, each begun when something is first done in it: what is behind a session that is managed by
  * hand, and behind a scope's.
  */
-export class SessionByHand<Session, Connection> implements LeadsToTransaction<Session, Connection> {
+export class SessionByHand<Session, Connection> implements LeadsToTransaction<Session, Connection>, SessionExtras {
   readonly #transactions: Transactions<Session, Connection>
   #current: Transaction<Session, Connection> | undefined
+  /** What the user has set, for this transaction and those after it. */
+  #autoflush: boolean | undefined
   #committing: Promise<void> | undefined
   #isClosed = false
 
@@ -18,7 +21,8 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
 
   /** The transaction that a call made now belongs to; once the session is closed, the last one. */
   get current(): Transaction<Session, Connection> {
-    if (!this.#current?.isOpen && !this.#isClosed) this.#current = this.#transactions.idle()
+    if (!this.#current?.isOpen && !this.#isClosed)
+      this.#current = this.#transactions.idle({ autoflush: this.#autoflush })
     // close() has left one
     return this.#current as Transaction<Session, Connection>
   }
@@ -63,6 +67,25 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
   afterCommit(fn: () => unknown): void {
     this.requireOpen()
     this.current.afterCommit(fn)
+  }
+
+  get autoflush(): boolean {
+    return this.current.autoflush
+  }
+
+  set autoflush(on: boolean) {
+    this.requireOpen()
+    this.current.autoflush = this.#autoflush = requireSwitch("A session's autoflush", on)
+  }
+
+  noAutoflush<T>(fn: () => T): T {
+    this.requireOpen()
+    return this.current.noAutoflush(fn)
+  }
+
+  async flush(): Promise<void> {
+    this.requireOpen()
+    await this.current.flush()
   }
 
   async commit(): Promise<void> {

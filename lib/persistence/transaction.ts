@@ -1,8 +1,10 @@
 import { EventSourcingError, InterfaceError, ProgrammingError } from '../errors.js'
 import { inContext, runInContext } from './contexts.js'
 import { TransactionHandle } from './transaction-handle.js'
+import { requireSwitch } from './session.js'
 import { checkTransactionOptions, type OpenTransaction, type TransactionOptions } from './transactional.js'
 import { Turns } from './turns.js'
+import { type WaitingInsert, WaitingInserts } from './waiting-inserts.js'
 
 /** What a backend does for one transaction or savepoint. */
 export interface Unit<Session, Connection> {
@@ -33,6 +35,8 @@ export interface LeadsToTransaction<Session, Connection> {
  * The same for every backend; a backend says how to begin, commit, roll back and set a savepoint (`Unit`).
  */
 export class Transactions<Session, Connection> {
+  /** Whether saves in a transaction are written at once, unless it says so itself. */
+  autoflush = true
   readonly #begin: Begin<Session, Connection>
   readonly #translate: (error: unknown) => unknown
   readonly #timeoutMs: number
@@ -85,9 +89,13 @@ export class Transactions<Session, Connection> {
   }
 
   /** A transaction that the database is told of when something is first done in it. */
-  idle(): Transaction<Session, Connection> {
-    const transaction: Transaction<Session, Connection> = new Transaction(this, undefined, {}, this.#timeoutMs, () =>
-      this.ending(() => this.outside(() => this.#begin(transaction, {}))),
+  idle(options: Pick<TransactionOptions, 'autoflush'>): Transaction<Session, Connection> {
+    const transaction: Transaction<Session, Connection> = new Transaction(
+      this,
+      undefined,
+      options,
+      this.#timeoutMs,
+      () => this.translated(() => this.outside(() => this.#begin(transaction, {}))),
     )
     return transaction
   }
@@ -99,7 +107,7 @@ export class Transactions<Session, Connection> {
   }
 
   /** Turns a driver's error into ours; any other comes back as it is. */
-  translated(error: unknown): unknown {
+  translate(error: unknown): unknown {
     return this.#translate(error)
   }
 
@@ -150,10 +158,10 @@ export class Transactions<Session, Connection> {
     return runInContext([[this, context]], fn)
   }
 
-  /** Translates what beginning or ending a transaction throws. */
-  async ending<T>(end: () => T | Promise<T>): Promise<T> {
+  /** Translates what beginning or ending a transaction, or writing what waits in it, throws. */
+  async translated<T>(work: () => T | Promise<T>): Promise<T> {
     try {
-      return await end()
+      return await work()
     } catch (error) {
       throw this.#translate(error)
     }
@@ -177,6 +185,10 @@ export class Transaction<Session, Connection> {
   readonly #afterCommit: (() => unknown)[] = []
   readonly #onRollback: (() => void)[] = []
   #rollingBack: Promise<void> | undefined
+  readonly #waiting = new WaitingInserts<Connection>()
+  #autoflush: boolean
+  /** How many `noAutoflush` are under way. */
+  #holding = 0
 
   constructor(
     transactions: Transactions<Session, Connection>,
@@ -190,6 +202,7 @@ export class Transaction<Session, Connection> {
     if (begin) this.#state = 'open'
     this.#parent = parent
     this.commits = options.commit ?? true
+    this.#autoflush = options.autoflush ?? (parent ?? transactions).autoflush
     this.#turns = new Turns('a turn inside the transaction (a nested one is still open)', timeoutMs)
   }
 
@@ -246,6 +259,9 @@ export class Transaction<Session, Connection> {
       parent.#child = this
       parent.requireOpen()
       if (!parent.#unit) await parent.#beginInTurn()
+      // events are stored in the order of their saves; and what the savepoint undoes is what was saved inside
+      if (!parent.#waiting.isEmpty) await parent.#writeWaiting()
+      if (this.#state !== 'opening') throw ended()
       const unit = await parent.#begun.nest(this)
       if (this.#state !== 'opening') throw ended()
       this.opened(unit)
@@ -332,10 +348,84 @@ export class Transaction<Session, Connection> {
       const unit = await this.#begin()
       if (this.isOpen) this.#unit = unit
       // who rolled back meanwhile did not wait for a connection, or for the writer
-      else await this.#transactions.ending(() => unit.rollback()).catch(() => undefined)
+      else await this.#transactions.translated(() => unit.rollback()).catch(() => undefined)
     } finally {
       this.#isBeginning = false
     }
+  }
+
+  /** As `take`, for a write, which comes after what waits. */
+  write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
+    this.requireCommits()
+    return this.take((connection) =>
+      this.#waiting.isEmpty ? work(connection) : this.#writeWaiting().then(() => work(connection)),
+    )
+  }
+
+  /**
+   * Inserts events: now, or, with autoflush off, at the next flush.
+   *
+   * @param later  Says what waits.
+   * @returns What `now` returns; `[]` for what waits.
+   */
+  async append(
+    now: (connection: Connection) => number[] | Promise<number[]>,
+    later: () => WaitingInsert<Connection>,
+  ): Promise<number[]> {
+    this.requireOpen()
+    this.requireCommits()
+    if (this.autoflush) return this.write(now)
+    this.#waiting.add(later())
+    return []
+  }
+
+  /** Whether saves are written at once. What is set while a `noAutoflush` is under way holds once that has ended. */
+  get autoflush(): boolean {
+    return this.#autoflush && this.#holding === 0
+  }
+
+  set autoflush(on: boolean) {
+    this.requireOpen()
+    this.#autoflush = requireSwitch("A session's autoflush", on)
+  }
+
+  /** Runs `fn` with autoflush off, until what it returns has settled. Several at a time: until the last of them has. */
+  noAutoflush<T>(fn: () => T): T {
+    this.requireOpen()
+    if (typeof fn !== 'function') throw new ProgrammingError('noAutoflush() takes a function')
+    this.#holding += 1
+    const done = () => {
+      this.#holding -= 1
+    }
+    let result: T
+    try {
+      result = started(fn())
+    } catch (error) {
+      done()
+      throw error
+    }
+    if (result instanceof Promise) return result.finally(done) as T
+    done()
+    return result
+  }
+
+  /**
+   * Writes what waits, in turn with nested transactions.
+   *
+   * @throws InterfaceError  It has ended; or it is called inside a nested one, for whose end it would have to wait.
+   */
+  async flush(): Promise<void> {
+    this.requireOpen()
+    if (this.#waiting.isEmpty) return
+    if (this.#child && this.#transactions.isInside(this.#child)) {
+      throw new InterfaceError('What waits outside of a nested transaction can not be flushed inside: await it first')
+    }
+    await this.#transactions.translated(() => this.take(() => this.#writeWaiting()))
+  }
+
+  async #writeWaiting(): Promise<void> {
+    if (!this.#unit) await this.#beginInTurn()
+    await this.#waiting.write(this.#begun.connection)
   }
 
   inside<T>(fn: () => T): T {
@@ -366,10 +456,13 @@ export class Transaction<Session, Connection> {
     this.requireCommits()
     this.#state = 'ending' // nothing new may start; a nested one that is under way comes to its end first
     try {
-      await this.#transactions.ending(async () => {
+      await this.#transactions.translated(async () => {
         await this.#turns.take()
-        // a parent's end may have ended this one in the meantime
-        if (this.#state !== 'ending') this.requireOpen()
+        this.#requireEnding()
+        if (!this.#waiting.isEmpty) {
+          await this.#writeWaiting()
+          this.#requireEnding()
+        }
         await this.#unit?.commit()
       })
     } catch (error) {
@@ -391,6 +484,11 @@ export class Transaction<Session, Connection> {
     }
   }
 
+  /** @throws InterfaceError  A parent's end has ended this one in the meantime. */
+  #requireEnding(): void {
+    if (this.#state !== 'ending') this.requireOpen()
+  }
+
   /** Rolls back, to the savepoint if it is one. Does nothing if that has happened. */
   async rollback(): Promise<void> {
     if (this.#state !== 'rolled back') this.requireOpen()
@@ -404,7 +502,7 @@ export class Transaction<Session, Connection> {
     return (this.#rollingBack = (async () => {
       const failures: unknown[] = []
       try {
-        await this.#transactions.ending(() => this.#unit?.rollback())
+        await this.#transactions.translated(() => this.#unit?.rollback())
       } finally {
         this.#undo(failures)
         this.#leaveParent()
@@ -416,6 +514,7 @@ export class Transaction<Session, Connection> {
   /** Ends this and what is open inside: whoever still works there gets an error instead of a statement of his own. */
   #endAll(): void {
     this.#state = 'rolled back'
+    this.#waiting.clear()
     this.#turns.close(ended)
     if (this.#child) this.#child.#endAll()
   }

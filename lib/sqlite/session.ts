@@ -10,14 +10,10 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
-import {
-  refuseNoAutoflush,
-  requireAutoflush,
-  type SessionByHandExtras,
-  type SessionExtras,
-} from '../persistence/session.js'
+import { type SessionByHandExtras, type SessionExtras, withByHandExtras, withExtras } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
+import type { TransactionOptions } from '../persistence/transactional.js'
 import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
 import { quoted } from './tables.js'
 
@@ -76,12 +72,8 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   session(connection: SqliteConnection, transaction: AnyTransaction): SqliteSession<Schema> {
     const client = new GuardedClient(connection, transaction)
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
-    return new GuardedSession<Schema>(
-      this.#dialect,
-      this.#sync(client),
-      this.#schema,
-      transaction,
-    ) as SqliteSession<Schema>
+    const session = new GuardedSession<Schema>(this.#dialect, this.#sync(client), this.#schema, transaction)
+    return withExtras(session, transaction) as SqliteSession<Schema>
   }
 
   /** The handle for use outside transactions. */
@@ -105,7 +97,8 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
       on: ({ client }) => this.#sync(client),
     })
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
-    return new GuardedSessionByHand<Schema>(this.#dialect, session, this.#schema, byHand) as SqliteSessionByHand<Schema>
+    const guarded = new GuardedSessionByHand<Schema>(this.#dialect, session, this.#schema, byHand)
+    return withByHandExtras(guarded, byHand) as SqliteSessionByHand<Schema>
   }
 
   #sync(client: { prepare(sql: string): unknown }): SyncSession {
@@ -117,8 +110,9 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
 /** The session of a transaction: a Drizzle database bound to it, with the user's schema, and what every session has. */
 export type SqliteSession<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside this transaction, for asynchronous work too. */
-  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>): Promise<T>
-} & GuardedSession<Schema>
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
+} & GuardedSession<Schema> &
+  SessionExtras
 
 /**
  * The session of a transaction: a Drizzle database bound to it, with the user's schema.
@@ -126,10 +120,9 @@ export type SqliteSession<Schema extends Record<string, unknown> = Record<string
  * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
  * Its `transaction(work)` is the datastore's: a savepoint, for asynchronous work too.
  */
-export class GuardedSession<Schema extends Record<string, unknown> = Record<string, never>>
-  extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>>
-  implements SessionExtras
-{
+export class GuardedSession<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>> {
   readonly #transaction: AnyTransaction
 
   constructor(
@@ -141,27 +134,8 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
     super('sync', dialect, session as never, schema as never)
     this.#transaction = transaction
     // the base class has Drizzle's synchronous one, whose type also fits asynchronous work
-    this.transaction = ((work: (session: unknown) => unknown) => transaction.nested(work)) as never
-  }
-
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#transaction.requireOpen()
+    this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
+      transaction.nested(work, options)) as never
   }
 
   /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
@@ -201,8 +175,9 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
 /** A session that is managed by hand: a Drizzle database with the user's schema, and what such a session has. */
 export type SqliteSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside the session's transaction. */
-  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>): Promise<T>
-} & GuardedSessionByHand<Schema>
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
+} & GuardedSessionByHand<Schema> &
+  SessionByHandExtras
 
 /**
  * A session that is managed by hand: its transaction begins, and takes the writer, at its first statement that writes, and
@@ -210,10 +185,9 @@ export type SqliteSessionByHand<Schema extends Record<string, unknown> = Record<
  *
  * Used after `close()`, it throws `InterfaceError` and does nothing; so do queries made from it before.
  */
-export class GuardedSessionByHand<Schema extends Record<string, unknown> = Record<string, never>>
-  extends BaseSQLiteDatabase<'async', RunResult, Schema, ExtractTablesWithRelations<Schema>>
-  implements SessionByHandExtras
-{
+export class GuardedSessionByHand<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends BaseSQLiteDatabase<'async', RunResult, Schema, ExtractTablesWithRelations<Schema>> {
   readonly #session: SessionByHand<SqliteSession<Schema>, SqliteConnection>
 
   constructor(
@@ -224,22 +198,8 @@ export class GuardedSessionByHand<Schema extends Record<string, unknown> = Recor
   ) {
     super('async', dialect as never, session as never, schema as never)
     this.#session = byHand
-  }
-
-  commit(): Promise<void> {
-    return this.#session.commit()
-  }
-
-  rollback(): Promise<void> {
-    return this.#session.rollback()
-  }
-
-  close(): Promise<void> {
-    return this.#session.close()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#session.close()
+    this.transaction = ((work: (session: SqliteSession<Schema>) => unknown, options?: TransactionOptions) =>
+      byHand.nested(work, options)) as never
   }
 
   /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
@@ -251,26 +211,6 @@ export class GuardedSessionByHand<Schema extends Record<string, unknown> = Recor
     return (isWork ? this.#session.inside(fnOrQuery) : super.run(fnOrQuery)) as never
   }
 
-  afterCommit(fn: () => unknown): void {
-    this.#session.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#session.requireOpen()
-  }
-
   /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
   execute(_query?: unknown): never {
     return postgresqlsOnly()
@@ -278,8 +218,7 @@ export class GuardedSessionByHand<Schema extends Record<string, unknown> = Recor
 }
 
 type AnyTransaction =
-  | Transaction<never, never>
-  | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
+  Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'nested' | keyof SessionExtras>
 
 type SyncSession = BetterSQLiteSession<Record<string, unknown>, Record<string, never>>
 

@@ -856,7 +856,6 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
         DRIZZLE_SCOPED_SESSION_TOPIC: './session.js#getSession',
         DRIZZLE_REQUIRE_SCOPED_SESSION: 'yes',
         DRIZZLE_CONNECTION_CREATOR_TOPIC: './connect.js#connect',
-        DRIZZLE_AUTOFLUSH: 'no',
       }
       for (const [variable, value] of Object.entries(variables)) {
         for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {

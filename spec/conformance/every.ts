@@ -4,6 +4,7 @@ import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
+import { autoflushSuite } from './autoflush.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
@@ -44,6 +45,7 @@ const suites = [
   transactionsSuite,
   sessionsSuite,
   nestedTransactionsSuite,
+  autoflushSuite,
   ownTablesSuite,
   orderSuite,
   storedStateSuite,

@@ -156,6 +156,31 @@ export function sessionsSuite(define: DefineCase, backend: Backend): void {
       for (const name of [...names, 'lazy']) expect(await school.tricks(name)).to.deep.equal([])
     })
 
+    define('lets saves wait for a flush or the commit, also in the transactions after it', async (opened) => {
+      const recorder = await opened.factory().applicationRecorder()
+      await using session = await openSession(opened)
+      expect(session.autoflush).to.equal(true)
+      session.autoflush = false
+      for (const [index, name] of ['dog', 'cat'].entries()) {
+        expect(await session.run(() => recorder.insertEvents([storedEvent(name, 1)]))).to.deep.equal([])
+        expect(await session.run(() => recorder.selectEvents(name))).to.deep.equal([])
+        if (index === 0) await session.flush()
+        expect(await session.run(() => recorder.selectEvents(name))).to.have.length(1 - index)
+        await session.commit()
+        expect(await recorder.selectEvents(name)).to.have.length(1)
+        expect(session.autoflush).to.equal(false)
+      }
+      await session.run(() => recorder.insertEvents([storedEvent('dog', 1)]))
+      await rejection(session.commit(), RecordConflictError)
+      session.autoflush = true
+      await session.noAutoflush(() => session.run(() => recorder.insertEvents([storedEvent('undone', 1)])))
+      await session.rollback()
+      expect(await session.run(() => recorder.insertEvents([storedEvent('dog', 2)]))).to.have.length(1)
+      await session.commit()
+      expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1, 2])
+      expect(await recorder.selectEvents('undone')).to.deep.equal([])
+    })
+
     define('is independent of the current transaction, and of a session whose run it is opened in', async (opened) => {
       const { datastore } = opened
       const school = schoolOn(opened)

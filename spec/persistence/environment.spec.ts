@@ -178,7 +178,6 @@ describe('What is not built yet', function () {
     ['DRIZZLE_SCOPED_SESSION_TOPIC', './session.js#get'],
     ['DRIZZLE_REQUIRE_SCOPED_SESSION', 'y'],
     ['DRIZZLE_CONNECTION_CREATOR_TOPIC', () => ({})],
-    ['DRIZZLE_AUTOFLUSH', 'False'],
   ]
   for (const [variable, value] of refused) {
     it(`is refused by name: ${variable} ${typeof value === 'string' ? value : `as ${typeof value}`}`, function () {
@@ -203,13 +202,12 @@ describe('What is not built yet', function () {
         AGGREGATE_CACHE_FASTFORWARD: 'yes',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
         DRIZZLE_REQUIRE_SCOPED_SESSION: 'f',
-        DRIZZLE_AUTOFLUSH: 'True',
       }),
     )
   })
 
   it('is a programming error where it is neither yes nor no', function () {
-    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'DRIZZLE_AUTOFLUSH', 'AGGREGATE_CACHE_FASTFORWARD']) {
+    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'DRIZZLE_REQUIRE_SCOPED_SESSION', 'AGGREGATE_CACHE_FASTFORWARD']) {
       expect(() => refuseUnbuilt(new Environment('', { [variable]: 'perhaps' }))).to.throw(ProgrammingError, variable)
     }
   })
