@@ -47,6 +47,8 @@ check: build ## Before a pull request: format, lint, other compilers, the packag
 	@node node_modules/typescript-5/bin/tsc -p . --noEmit
 	@echo '· TypeScript 7: compiles there too'
 	@node node_modules/typescript-7/bin/tsc -p . --noEmit
+	@echo '· the NestJS example: compiles with the decorators that Nest needs'
+	@$(bin)/tsc -p docs/examples/web-frameworks/nestjs
 	@echo '· drizzle-orm 0.44: compiles there too, and specs pass that it may change'
 	@$(works_on_drizzle_0.44)
 	@echo '· drizzle-orm 1: how much of that holds there'

@@ -26,6 +26,9 @@ interface Block {
   readonly runs: boolean
 }
 
+/** Pages whose fragments are quotations, and where they are taken from. */
+const quoting: Readonly<Record<string, string>> = { 'docs/guides/web-frameworks.md': 'docs/examples/web-frameworks' }
+
 const pages = findPages().filter((page) => !page.startsWith('docs/decisions/'))
 const programs = pages.flatMap((page) => programsOf(page, read(page)))
 const running = programs.filter(({ blocks }) => blocks.some(({ runs }) => runs))
@@ -68,6 +71,13 @@ describe('The pages', function () {
   it('link to files and headings that are there', function () {
     const broken = findPages().flatMap((page) => brokenLinks(page, read(page)))
     if (broken.length > 0) expect.fail(`\n  ${broken.join('\n  ')}\n`)
+  })
+
+  it('quote code of examples as it is there', function () {
+    const wrong = Object.entries(quoting).flatMap(([page, folder]) =>
+      notQuoted(page, read(page), sources(folder).map(read)),
+    )
+    if (wrong.length > 0) expect.fail(`\n  ${wrong.join('\n  ')}\n`)
   })
 
   it('of databases have the same headings', function () {
@@ -120,6 +130,15 @@ describe('The check of the pages', function () {
     expect(brokenLinks('docs/page.md', text, { 'README.md': '# Title' })).to.deep.equal([
       'docs/page.md:1 links to nowhere.md, and docs/nowhere.md is not there.',
       'docs/page.md:1 links to ../README.md#no-such-heading, and README.md has no such heading.',
+    ])
+  })
+
+  it('reports a quotation of which a word was changed, and not one that is indented otherwise', function () {
+    const source = 'class Dog {\n  bark() {\n    return "woof" // loud\n  }\n}\n'
+    const quote = (code: string) => notQuoted('docs/page.md', `\`\`\`ts fragment\n${code}\n\`\`\`\n`, [source])
+    expect(quote('bark() {\n  return "woof" // loud\n}')).to.deep.equal([])
+    expect(quote('bark() {\n  return "wau" // loud\n}')).to.deep.equal([
+      'docs/page.md:2 quotes code that is in none of its examples: quote it again.',
     ])
   })
 
@@ -308,6 +327,15 @@ function brokenLinks(page: string, text: string, others?: Readonly<Record<string
     }
   }
   return broken
+}
+
+/** Fragments that are in none of these sources, however they are indented and wrapped. */
+function notQuoted(page: string, text: string, sources: readonly string[]): string[] {
+  const plain = (code: string) => code.replace(/,(?=\s*[)\]}])/g, '').replace(/\s+/g, '')
+  const all = sources.map(plain)
+  return fencesOf(text)
+    .filter(({ words, code }) => words.includes('fragment') && !all.some((source) => source.includes(plain(code))))
+    .map(({ line }) => `${page}:${line} quotes code that is in none of its examples: quote it again.`)
 }
 
 /** Headings as GitHub makes anchors of them: lower case, no punctuation, spaces to dashes. */
