@@ -70,6 +70,7 @@ const names: Readonly<Record<string, readonly string[]>> = {
     'DrizzleFactory',
     'DrizzleProcessRecorder',
     'DrizzleTrackingRecorder',
+    'scopedSession',
   ],
   './sqlite': ['eventsTable', 'snapshotsTable', 'sqlite', 'trackingTable'],
   './postgres': ['eventsTable', 'postgres', 'snapshotsTable', 'trackingTable'],

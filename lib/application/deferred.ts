@@ -93,6 +93,14 @@ export class DeferredDatastore<Session> extends PassesTransactionsOn<Session> im
     return this.#known().capabilities
   }
 
+  get autoflush(): boolean {
+    return this.#known().autoflush
+  }
+
+  set autoflush(on: boolean) {
+    this.#known().autoflush = on
+  }
+
   async ready(): Promise<void> {
     await (await this.#factory.connected()).datastore.ready()
   }

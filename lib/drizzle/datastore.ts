@@ -1,8 +1,9 @@
-import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import { InterfaceError, ProgrammingError } from '../errors.js'
 import { type AnyDatastore, type Capabilities, TransactionalDatastore } from '../persistence/datastore.js'
 import type { FactoryOptions } from '../persistence/factory.js'
 import { inThisContext } from '../persistence/outside.js'
-import type { AnySession } from '../persistence/session.js'
+import type { AnySession, AnySessionByHand } from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import { type Transaction, Transactions } from '../persistence/transaction.js'
 import type { Transactional } from '../persistence/transactional.js'
 import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
@@ -11,44 +12,58 @@ import { DrizzleFactory } from './factory.js'
 import { NoConnections } from './no-connections.js'
 import { type ScopedSessionOptions, ScopedSessions, type AnyUsersSessions } from './scoped-sessions.js'
 import { isWholeStream } from './statements.js'
+import { waitingInsert } from './waiting-insert.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
-export interface DatastoreParts<Db, Session, C extends Connection> {
+export interface DatastoreParts<Db, Session, C extends Connection, ByHand> {
   /** Absent where the first scoped session tells. */
   readonly dialect?: Dialect<C>
-  readonly driver: Driver<Db, Session, C>
+  readonly driver: Driver<Db, Session, C, ByHand>
   /** The sessions of its dialect, of every dialect without one, that users manage themselves. */
   readonly usersSessions: readonly AnyUsersSessions[]
   /** How long to wait for a connection, for the writer, and for a turn inside a transaction. */
   readonly poolTimeoutMs: number
+  /** Whether saves in a transaction are written at once. Default: true. */
+  readonly autoflush?: boolean | undefined
 }
 
 /** A datastore on any database, with whatever schema. */
 // the parameters stand for themselves in both directions, so nothing narrower takes every datastore
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
-export type AnyDrizzleDatastore = Datastore<any, any, any>
+export type AnyDrizzleDatastore = Datastore<any, any, any, any>
 
 /**
  * A Drizzle database, its connections, and its transactions.
  *
  * Made by `sqlite(…)` or `postgres(…)`; connects at its first use, or by `ready()`.
  */
-export class Datastore<Db = unknown, Session = AnySession, C extends Connection = Connection>
-  extends TransactionalDatastore<Session, C>
+export class Datastore<
+  Db = unknown,
+  Session = AnySession,
+  C extends Connection = Connection,
+  ByHand extends object = AnySessionByHand,
+>
+  extends TransactionalDatastore<Session, C, ByHand>
   implements AnyDatastore<Session>
 {
   #dialect: Dialect<C> | undefined
   readonly #usersSessions: readonly AnyUsersSessions[]
   readonly #poolTimeoutMs: number
   #scoped: ScopedSessions<Db, Session, C> | undefined
-  readonly #driver: Driver<Db, Session, C>
+  readonly #driver: Driver<Db, Session, C, ByHand>
   protected readonly transactions: Transactions<Session, C>
   #opening: Promise<void> | undefined
   #isOpen = false
   #isClosed = false
   #closing: Promise<void> | undefined
 
-  constructor({ dialect, driver, poolTimeoutMs, usersSessions }: DatastoreParts<Db, Session, C>) {
+  constructor({
+    dialect,
+    driver,
+    poolTimeoutMs,
+    usersSessions,
+    autoflush = true,
+  }: DatastoreParts<Db, Session, C, ByHand>) {
     super()
     this.#dialect = dialect
     this.#usersSessions = usersSessions
@@ -61,6 +76,7 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
       scoped: (isOptional) => (this.#isClosed ? undefined : this.#scoped?.transaction(isOptional)),
       begin: async (transaction, options) => (await this.#outside()).begin(transaction, options),
     })
+    this.autoflush = autoflush
   }
 
   /** `'sqlite'` or `'postgresql'`. @throws InterfaceError  No scoped session was there yet, and no URL tells. */
@@ -156,9 +172,9 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
     await this.#opening
   }
 
-  /** Sessions managed by hand are not built yet. */
-  openSession(): never {
-    throw new NotSupportedError('openSession() is not built yet: use transaction()')
+  /** @internal */
+  handleOf(session: SessionByHand<Session, C>): ByHand {
+    return this.#driver.handleOf(session)
   }
 
   /**
@@ -189,7 +205,9 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   async read<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
     const transaction = this.transactions.current()
     try {
-      if (transaction) return await transaction.take(work)
+      // with one writer, who has only read so far has not taken it
+      const readsOutside = !transaction || (this.#isIdleHere(transaction) && !this.capabilities.concurrentWriters)
+      if (!readsOutside) return await transaction.take(work)
       return await (await this.#outside()).read(work)
     } catch (error) {
       throw this.#translate(error)
@@ -232,31 +250,43 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
 
   /** @internal Runs a recorder's write, which is atomic by itself: inside the current transaction, or on its own. */
   async write<T>(work: (connection: C) => T | Promise<T>): Promise<T> {
-    return this.#write(work, (driver) => driver.write(work))
+    return this.#write(
+      (transaction) => transaction.write(work),
+      (driver) => driver.write(work),
+    )
   }
 
-  /** @internal Inserts events: inside the current transaction, or on its own, or together with others. */
+  /**
+   * @internal Inserts events: inside the current transaction, there, with autoflush off, at the next flush; or on its own, or
+   * together with others.
+   */
   append(insert: Insert): Promise<number[]> {
     const work = (connection: C) => this.sql.append(connection, insert)
     // no promise more than it takes, on the way of every save: each costs about a microsecond
     const driver = this.#scoped ? undefined : this.#free()
-    return driver ? driver.append(insert, work) : this.#write(work, (other) => other.append(insert, work))
+    if (driver) return driver.append(insert, work)
+    return this.#write(
+      (transaction) => transaction.append(work, () => waitingInsert(this.sql, insert)),
+      (other) => other.append(insert, work),
+    )
   }
 
   async #write<T>(
-    inside: (connection: C) => T | Promise<T>,
+    inside: (transaction: Transaction<Session, C>) => Promise<T>,
     outside: (driver: Driver<Db, Session, C>) => Promise<T>,
   ): Promise<T> {
     const transaction = this.transactions.current()
     try {
-      if (transaction) {
-        transaction.requireCommits()
-        return await transaction.take(inside)
-      }
+      if (transaction) return await inside(transaction)
       return await outside(await this.#outside())
     } catch (error) {
       throw this.#translate(error)
     }
+  }
+
+  /** Whether the database does not know of it yet, and of ours has all that it will see: not of another datastore's. */
+  #isIdleHere(transaction: Transaction<Session, C>): boolean {
+    return transaction.isIdle && this.hasConnections && transaction.isOf(this.transactions)
   }
 
   /** Our own connections, where they are open and nothing else comes before them. */
@@ -281,8 +311,8 @@ export class Datastore<Db = unknown, Session = AnySession, C extends Connection 
   }
 
   /** Makes a factory of recorders on this datastore. */
-  factory(options: Omit<FactoryOptions, 'datastore'> = {}): DrizzleFactory<Datastore<Db, Session, C>> {
-    return new DrizzleFactory<Datastore<Db, Session, C>>({ ...options, datastore: this })
+  factory(options: Omit<FactoryOptions, 'datastore'> = {}): DrizzleFactory<Datastore<Db, Session, C, ByHand>> {
+    return new DrizzleFactory<Datastore<Db, Session, C, ByHand>>({ ...options, datastore: this })
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { Capabilities } from '../persistence/datastore.js'
 import type { BeginTexts, SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Begin } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
 
@@ -91,12 +92,13 @@ export interface Dialect<C extends Connection = Connection> {
 
 /** What a driver needs of its datastore, for `datastore.db`. */
 export interface DatastoreOfDriver {
+  ready(): Promise<void>
   current(): unknown
   transaction(work: (session: unknown) => unknown, options?: TransactionOptions): Promise<unknown>
 }
 
 /** How a driver's connections behave. */
-export interface Driver<Db, Session, C extends Connection = Connection> {
+export interface Driver<Db, Session, C extends Connection = Connection, ByHand = unknown> {
   /** The database handle for use outside transactions; there once it is open, or from the start where the user gave one. */
   readonly db: Db | undefined
   /** Tells the driver whose it is, before anything else. */
@@ -105,6 +107,8 @@ export interface Driver<Db, Session, C extends Connection = Connection> {
   open(): Promise<void>
   /** Begins a transaction. */
   readonly begin: Begin<Session, C>
+  /** The database handle of a session that is managed by hand; works from before the driver is open. */
+  handleOf(session: SessionByHand<Session, C>): ByHand
   /** Runs one query outside any transaction. */
   read<T>(work: (connection: C) => T | Promise<T>): Promise<T>
   /**

@@ -3,6 +3,7 @@ import { sqliteOpener } from '../sqlite/datastore.js'
 import { Datastore } from './datastore.js'
 import { registerDatastoresOfScopes, registerOpener } from './shared-datastores.js'
 
+export { type Scope, type ScopeOptions, scopedSession } from '../persistence/scoped-session.js'
 export { Datastore } from './datastore.js'
 export type { Connection, Dialect, Driver, TableKind, TableName } from './dialect.js'
 export { DrizzleFactory } from './factory.js'

@@ -17,6 +17,10 @@ export class NoConnections implements Driver<never, never, never> {
 
   readonly begin = async () => this.#refuse()
 
+  handleOf(): never {
+    return this.#refuse()
+  }
+
   async read(): Promise<never> {
     return this.#refuse()
   }

@@ -12,13 +12,13 @@ export interface DatastoreOpener {
   accepts(url: string): boolean
   /** What datastores of the same configuration have in common; undefined where each is its own (`:memory:`). */
   key(url: string): string | undefined
-  open(url: string, options: { poolTimeoutMs: number; poolSize: number | undefined }): Datastore
+  open(url: string, options: { poolTimeoutMs: number; poolSize: number | undefined; autoflush: boolean }): Datastore
   /** The sessions that users manage themselves. */
   readonly usersSessions: AnyUsersSessions
 }
 
 /** Puts a datastore together that has no connections of its own. */
-export type MakeDatastore = (parts: DatastoreParts<never, never, never>) => Datastore
+export type MakeDatastore = (parts: DatastoreParts<never, never, never, never>) => Datastore
 
 const openers: DatastoreOpener[] = []
 let makeDatastore: MakeDatastore | undefined
@@ -56,6 +56,7 @@ export function sharedDatastore(env: Environment, topicBase: string | URL | unde
     poolTimeoutMs: env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000),
     // left to the URL where it isn't set
     poolSize: env.text('DRIZZLE_POOL_SIZE') ? env.integer('DRIZZLE_POOL_SIZE', 10, 1) : undefined,
+    autoflush: env.yes('DRIZZLE_AUTOFLUSH', true),
   }
   const urlKey = url && opener ? opener.key(url) : 'scoped sessions'
   const schema = env.text('DRIZZLE_SCHEMA') ?? null
@@ -93,7 +94,10 @@ export function checkSchema(env: Environment, dialect: 'sqlite' | 'postgresql'):
   throw new NotSupportedError(`${env.variable('DRIZZLE_SCHEMA')} is for PostgreSQL: SQLite has no schemas`)
 }
 
-function ofScopesAlone(env: Environment, { poolTimeoutMs }: { poolTimeoutMs: number }): Datastore {
+function ofScopesAlone(
+  env: Environment,
+  { poolTimeoutMs, autoflush }: { poolTimeoutMs: number; autoflush: boolean },
+): Datastore {
   if (!makeDatastore)
     throw new InterfaceError('No datastore without a URL is known: import eventsourcing-drizzle/drizzle')
   return makeDatastore({
@@ -102,6 +106,7 @@ function ofScopesAlone(env: Environment, { poolTimeoutMs }: { poolTimeoutMs: num
         'is not set: do this inside a scope',
     ),
     poolTimeoutMs,
+    autoflush,
     usersSessions: openers.map((opener) => opener.usersSessions),
   })
 }

@@ -1,16 +1,26 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import { TransactionalDatastore } from '../persistence/datastore.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import { type Transaction, Transactions, type Unit } from '../persistence/transaction.js'
+import type { StoredEvent, Tracking } from '../persistence/stored-event.js'
 import { Turns } from '../persistence/turns.js'
-import { MemorySession } from './session.js'
+import type { WaitingInsert } from '../persistence/waiting-inserts.js'
+import { type MemorySession, type MemorySessionByHand, memorySession, memorySessionByHand } from './session.js'
 import { MemoryTables } from './tables.js'
+
+/** What a recorder inserts, all or nothing: events, and the position that they come from if there is one. */
+export interface MemoryInsert {
+  readonly table: string
+  readonly events: readonly StoredEvent[]
+  readonly tracking?: { readonly table: string; readonly position: Tracking } | undefined
+}
 
 /**
  * Tables in memory, and their transactions: the reference for every other datastore.
  *
  * One writer at a time, in turn; readers outside see what is committed, and never wait.
  */
-export class MemoryDatastore extends TransactionalDatastore<MemorySession, MemoryTables> {
+export class MemoryDatastore extends TransactionalDatastore<MemorySession, MemoryTables, MemorySessionByHand> {
   readonly dialect = 'memory'
   readonly capabilities = { concurrentWriters: false, ownTables: false }
   readonly #tables = new MemoryTables()
@@ -18,8 +28,14 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
   protected readonly transactions: Transactions<MemorySession, MemoryTables>
   #closing: Promise<void> | undefined
 
-  /** @param options  `poolTimeoutMs`: how long to wait for the writer, in ms. Default: 30000. */
-  constructor({ poolTimeoutMs = 30_000 }: { poolTimeoutMs?: number | undefined } = {}) {
+  /**
+   * @param options.poolTimeoutMs  How long to wait for the writer, in ms. Default: 30000.
+   * @param options.autoflush  Whether saves in a transaction are written at once. Default: true.
+   */
+  constructor({
+    poolTimeoutMs = 30_000,
+    autoflush = true,
+  }: { poolTimeoutMs?: number | undefined; autoflush?: boolean | undefined } = {}) {
     super()
     this.#writer = new Turns('the writer of the memory datastore', poolTimeoutMs)
     this.transactions = new Transactions<MemorySession, MemoryTables>({
@@ -36,12 +52,14 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
         })
       },
     })
+    this.autoflush = autoflush
   }
 
   /** Reads: everything inside the current transaction, what is committed outside of one. */
   async read<T>(work: (tables: MemoryTables, committedOnly: boolean) => T): Promise<T> {
     const transaction = this.transactions.current()
-    if (transaction) return transaction.take((tables) => work(tables, false))
+    // who has only read so far has not taken the writer
+    if (transaction && !transaction.isIdle) return transaction.take((tables) => work(tables, false))
     this.#requireOpen()
     return work(this.#tables, true)
   }
@@ -49,16 +67,29 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
   /** Writes inside the current transaction, or in a turn of its own. `work` is synchronous: all or nothing. */
   async write<T>(work: (tables: MemoryTables) => T): Promise<T> {
     const transaction = this.transactions.current()
-    if (transaction) {
-      transaction.requireCommits()
-      return transaction.take((tables) => tables.atomically(() => work(tables)))
-    }
+    if (transaction) return transaction.write((tables) => tables.atomically(() => work(tables)))
     this.#requireOpen()
     return this.#writer.during(() => {
       const result = this.#tables.atomically(() => work(this.#tables))
       this.#tables.commit()
       return result
     })
+  }
+
+  /** @internal */
+  handleOf(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
+    return memorySessionByHand(session)
+  }
+
+  /** Inserts events: as `write`, or, with autoflush off in the current transaction, at the next flush. */
+  async append(insert: MemoryInsert): Promise<number[]> {
+    const now = (tables: MemoryTables) => insertInto(tables, insert)
+    return (
+      this.transactions.current()?.append(
+        (tables) => tables.atomically(() => now(tables)),
+        () => waiting(insert),
+      ) ?? this.write(now)
+    )
   }
 
   /** There is nothing to connect to. @throws InterfaceError  It is closed. */
@@ -86,7 +117,7 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
   #unit(transaction: Transaction<MemorySession, MemoryTables>, ended?: () => void): Unit<MemorySession, MemoryTables> {
     const mark = this.#tables.mark()
     return {
-      session: new MemorySession(transaction),
+      session: memorySession(transaction),
       connection: this.#tables,
       commit: () => {
         if (!ended) return
@@ -103,6 +134,26 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
 
   #requireOpen(): void {
     if (this.#closing) throw closed()
+  }
+}
+
+function insertInto(tables: MemoryTables, { table, events, tracking }: MemoryInsert): number[] {
+  if (tracking) tables.insertTracking(tracking.table, tracking.position)
+  return tables.insertEvents(table, events)
+}
+
+function waiting({ table, events, tracking }: MemoryInsert): WaitingInsert<MemoryTables> {
+  return {
+    table,
+    events,
+    insert: (tables, all) => tables.atomically(() => tables.insertEvents(table, all)),
+    insertTracking: tracking && insertTracking(tracking.table, { ...tracking.position }),
+  }
+}
+
+function insertTracking(table: string, position: Tracking): (tables: MemoryTables) => void {
+  return (tables) => {
+    tables.insertTracking(table, position)
   }
 }
 

@@ -18,7 +18,7 @@ export class MemoryFactory extends Factory {
     super(source)
     const given = 'datastore' in source ? (source as FactoryOptions<MemoryDatastore>).datastore : undefined
     this.#owns = !given
-    this.datastore = given ?? new MemoryDatastore({ poolTimeoutMs: this.poolTimeoutMs() })
+    this.datastore = given ?? new MemoryDatastore({ poolTimeoutMs: this.poolTimeoutMs(), autoflush: this.autoflush() })
   }
 
   async aggregateRecorder(purpose: 'events' | 'snapshots' = 'events'): Promise<MemoryAggregateRecorder> {

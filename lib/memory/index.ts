@@ -6,4 +6,4 @@ export {
   MemoryProcessRecorder,
   MemoryTrackingRecorder,
 } from './recorders.js'
-export type { MemorySession } from './session.js'
+export type { MemorySession, MemorySessionByHand } from './session.js'

@@ -45,7 +45,7 @@ export class MemoryAggregateRecorder extends RecorderOn<MemoryDatastore> impleme
     checkStoredEvents(events)
     if (events.length === 0) return []
     const own = [...events] // the caller may use the array again while this waits
-    return this.datastore.write((tables) => tables.insertEvents(this.table, own))
+    return this.datastore.append({ table: this.table, events: own })
   }
 }
 
@@ -126,9 +126,10 @@ export class MemoryProcessRecorder extends MemoryApplicationRecorder implements 
     checkStoredEvents(events)
     checkTracking(tracking)
     const own = [...events]
-    return this.datastore.write((tables) => {
-      tables.insertTracking(this.trackingTable, tracking)
-      return tables.insertEvents(this.table, own)
+    return this.datastore.append({
+      table: this.table,
+      events: own,
+      tracking: { table: this.trackingTable, position: tracking },
     })
   }
 

@@ -1,48 +1,43 @@
 import { NotSupportedError } from '../errors.js'
-import { type AnySession, refuseNoAutoflush, requireAutoflush } from '../persistence/session.js'
+import {
+  type AnySession,
+  type SessionByHandExtras,
+  type SessionExtras,
+  withByHandExtras,
+  withExtras,
+} from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
+import type { TransactionOptions } from '../persistence/transactional.js'
+import type { MemoryTables } from './tables.js'
 
 /** What a session needs of its transaction. */
-interface SessionTransaction {
-  requireOpen(): void
-  afterCommit(fn: () => unknown): void
-  nested<T>(work: (session: MemorySession) => T | PromiseLike<T>): Promise<T>
+interface SessionTransaction extends SessionExtras {
+  nested<T>(work: (session: MemorySession) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
+}
+
+/** The session of a transaction in memory: what every session has, and no tables of the user's own. */
+export type MemorySession = TablelessSession & SessionExtras
+
+/** The session of one transaction. */
+export function memorySession(transaction: SessionTransaction): MemorySession {
+  return withExtras(new TablelessSession(transaction), transaction)
 }
 
 /**
- * The session of a transaction in memory: what every session has, and no tables of the user's own.
+ * A session without what every session has.
  *
  * @throws NotSupportedError  Whatever asks for a table.
  */
-export class MemorySession implements AnySession {
+class TablelessSession implements Omit<AnySession, keyof SessionExtras> {
   readonly #transaction: SessionTransaction
 
   constructor(transaction: SessionTransaction) {
     this.#transaction = transaction
   }
 
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#transaction.requireOpen()
-  }
-
   /** A savepoint inside this transaction. */
-  transaction<T>(work: (session: MemorySession) => T | PromiseLike<T>): Promise<T> {
-    return this.#transaction.nested(work)
+  transaction<T>(work: (session: MemorySession) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T> {
+    return this.#transaction.nested(work, options)
   }
 
   get query(): never {
@@ -57,11 +52,32 @@ export class MemorySession implements AnySession {
   with = noTables
   $with = noTables
   $count = noTables
-  run = noTables
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as AnySession has it
+  run: (query: any) => any = noTables
   all = noTables
   get = noTables
   values = noTables
   execute = noTables
+}
+
+/** A session in memory that is managed by hand. */
+export type MemorySessionByHand = TablelessSessionByHand & SessionByHandExtras
+
+/** Its handle. */
+export function memorySessionByHand(session: SessionByHand<MemorySession, MemoryTables>): MemorySessionByHand {
+  return withByHandExtras(new TablelessSessionByHand(session), session)
+}
+
+class TablelessSessionByHand extends TablelessSession {
+  readonly #session: SessionByHand<MemorySession, MemoryTables>
+
+  constructor(session: SessionByHand<MemorySession, MemoryTables>) {
+    super(session)
+    this.#session = session
+  }
+
+  /** Runs `fn` inside: every call on the same datastore joins. */
+  override run = <T>(fn: () => T): T => (typeof fn === 'function' ? this.#session.inside(fn) : noTables())
 }
 
 function noTables(): never {

@@ -1,6 +1,7 @@
 import { NotSupportedError } from '../errors.js'
 import type { Factory, FactoryOptions } from './factory.js'
-import { requireAutoflush } from './session.js'
+import { requireSwitch } from './session.js'
+import { SessionByHand } from './session-by-hand.js'
 import type { Transactions } from './transaction.js'
 import { type OpenTransaction, PassesTransactionsOn, type SessionOf, type Transactional } from './transactional.js'
 
@@ -16,6 +17,8 @@ export interface Capabilities {
 export interface AnyDatastore<Session = unknown> extends Transactional<Session> {
   readonly dialect: string
   readonly capabilities: Capabilities
+  /** Whether saves in a transaction are written at once, unless it says so itself. */
+  autoflush: boolean
   /** Connects, if that has not happened. @throws OperationalError  It can't be reached or opened. */
   ready(): Promise<void>
   /** Runs `fn` outside the current transaction. */
@@ -29,17 +32,26 @@ export interface AnyDatastore<Session = unknown> extends Transactional<Session> 
 }
 
 /** What every datastore of ours has: transactions, and what goes with them. */
-export abstract class TransactionalDatastore<Session, Connection> extends PassesTransactionsOn<Session> {
+export abstract class TransactionalDatastore<
+  Session,
+  Connection,
+  ByHand extends object = object,
+> extends PassesTransactionsOn<Session> {
   /** @internal */
   protected abstract readonly transactions: Transactions<Session, Connection>
 
-  /** Whether saves are written at once: always, so far. @throws NotSupportedError  It is set to `false`. */
+  /**
+   * Whether saves in a transaction are written at once, unless it says so itself; see `SessionExtras.autoflush`. Default: `true`.
+   * Assigned, it holds for transactions that begin from then on. A save outside of a transaction is written at once in any case.
+   *
+   * @throws ProgrammingError  It is set to something that is neither `true` nor `false`.
+   */
   get autoflush(): boolean {
-    return true
+    return this.transactions.autoflush
   }
 
   set autoflush(on: boolean) {
-    requireAutoflush(on)
+    this.transactions.autoflush = requireSwitch("A datastore's autoflush", on)
   }
 
   /** Runs `fn` outside the current transaction: what it saves commits on its own, and what it reads is committed. */
@@ -56,6 +68,38 @@ export abstract class TransactionalDatastore<Session, Connection> extends Passes
   currentTransaction(): OpenTransaction | undefined {
     return this.transactions.current()
   }
+
+  /** Connects, if that has not happened. */
+  abstract ready(): Promise<void>
+
+  /**
+   * Opens a session that is managed by hand: `await using session = await datastore.openSession()`.
+   *
+   * Connects, if that has not happened. Its transaction begins at its first statement, or at the first call that joins by
+   * `session.run(fn)`; after `commit()` or `rollback()` the next one begins another. Any number may be open, each independent
+   * of the others and of the current transaction. Where there is one writer (SQLite, memory), what only reads takes no
+   * transaction before the first write, and sees what is committed then.
+   *
+   * @throws OperationalError  The database can't be reached. Of statements: no connection, or the writer not free, within the
+   *   pool timeout; retryable.
+   */
+  async openSession(): Promise<ByHand> {
+    await this.ready()
+    return this.handleOf(this.newSession())
+  }
+
+  /** @internal A session for `openSession()`, or for a scope. */
+  newSession(): SessionByHand<Session, Connection> {
+    return new SessionByHand(this.transactions)
+  }
+
+  /** @internal What scopes run in. */
+  transactionsForScopes(): Transactions<Session, Connection> {
+    return this.transactions
+  }
+
+  /** @internal What the user gets of it. */
+  abstract handleOf(session: SessionByHand<Session, Connection>): ByHand
 
   protected transactional(): Transactional<Session> | Promise<Transactional<Session>> {
     return this.transactions

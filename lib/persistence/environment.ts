@@ -132,7 +132,6 @@ const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
   AGGREGATE_CACHE_FASTFORWARD: 'no',
   DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
   DRIZZLE_CONNECTION_CREATOR_TOPIC: 'set',
-  DRIZZLE_AUTOFLUSH: 'no',
 }
 
 const yesWords = ['y', 'yes', 't', 'true', 'on', '1']

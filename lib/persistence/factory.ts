@@ -65,6 +65,7 @@ export abstract class Factory {
     refuseUnbuilt(this.env)
     this.env.yes('CREATE_TABLE', true)
     this.poolTimeoutMs()
+    this.autoflush()
   }
 
   /** `MAPPER_TOPIC`, or `Mapper`; with the transcoder. */
@@ -114,6 +115,10 @@ export abstract class Factory {
 
   protected poolTimeoutMs(): number {
     return this.env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000)
+  }
+
+  protected autoflush(): boolean {
+    return this.env.yes('DRIZZLE_AUTOFLUSH', true)
   }
 }
 

@@ -1,8 +1,10 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventSourcingError, InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import { inContext, isSetInContext, runInContext } from './contexts.js'
 import { TransactionHandle } from './transaction-handle.js'
+import { requireSwitch } from './session.js'
 import { checkTransactionOptions, type OpenTransaction, type TransactionOptions } from './transactional.js'
 import { Turns } from './turns.js'
+import { type WaitingInsert, WaitingInserts } from './waiting-inserts.js'
 
 /** What a backend does for one transaction or savepoint. */
 export interface Unit<Session, Connection> {
@@ -22,9 +24,10 @@ export type Begin<Session, Connection> = (
   options: TransactionOptions,
 ) => Promise<Unit<Session, Connection>>
 
-// The current transaction of each datastore, kept by datastore: a save on another one must not land here. One storage for
-// all of them, since Node 20 asks every storage that was ever used at each new promise, and never forgets one.
-const contexts = new AsyncLocalStorage<ReadonlyMap<object, unknown>>()
+/** What leads to the transaction that is current in a context: a session that begins one after the other. */
+export interface LeadsToTransaction<Session, Connection> {
+  readonly current: Transaction<Session, Connection>
+}
 
 /**
  * A datastore's transactions: which one is current in which async context, nesting, turns, and what follows the end.
@@ -32,6 +35,8 @@ const contexts = new AsyncLocalStorage<ReadonlyMap<object, unknown>>()
  * The same for every backend; a backend says how to begin, commit, roll back and set a savepoint (`Unit`).
  */
 export class Transactions<Session, Connection> {
+  /** Whether saves in a transaction are written at once, unless it says so itself. */
+  autoflush = true
   readonly #begin: Begin<Session, Connection>
   readonly #translate: (error: unknown) => unknown
   readonly #timeoutMs: number
@@ -62,14 +67,15 @@ export class Transactions<Session, Connection> {
    */
   current(isOptional = false): Transaction<Session, Connection> | undefined {
     const transaction = this.#inContext()
-    if (!transaction) return this.#isOutside() ? undefined : this.#scoped?.(isOptional)
+    if (!transaction) return isSetInContext(this) ? undefined : this.#scoped?.(isOptional)
     transaction.requireOpen()
     return transaction
   }
 
   /** One that its user began and ends: it is joined, with savepoints, and its end isn't known here. */
   usersOwn(unit: Unit<Session, Connection>): Transaction<Session, Connection> {
-    const transaction = new Transaction(this, undefined, {}, this.#timeoutMs, true)
+    // what waits for a flush would wait for a commit that nobody tells of
+    const transaction = new Transaction(this, undefined, { autoflush: true }, this.#timeoutMs, undefined, true)
     transaction.opened(unit)
     return transaction
   }
@@ -79,10 +85,10 @@ export class Transactions<Session, Connection> {
     return this.#inContext() === transaction
   }
 
-  /** Whether the calling code is in that transaction or in a savepoint of it; without one, in any that is open. */
+  /** Whether the calling code is in that transaction or in a savepoint of it; without one, in any that the database has open. */
   isInside(transaction?: Transaction<Session, Connection>): boolean {
     const current = this.#inContext()
-    if (!transaction) return current?.isOpen ?? false
+    if (!transaction) return (current?.isOpen && !current.isIdle) ?? false
     return current?.isInside(transaction) ?? false
   }
 
@@ -91,9 +97,32 @@ export class Transactions<Session, Connection> {
     return this.#runIn(undefined, () => started(fn()))
   }
 
-  /** Runs `fn` inside that transaction. */
-  inside<T>(transaction: Transaction<Session, Connection>, fn: () => T): T {
+  /** Runs `fn` inside that transaction, or inside whatever transaction is current at each call. */
+  inside<T>(transaction: Transaction<Session, Connection> | LeadsToTransaction<Session, Connection>, fn: () => T): T {
     return this.#runIn(transaction, () => started(fn()))
+  }
+
+  /** A transaction that the database is told of when something is first done in it. */
+  idle(options: Pick<TransactionOptions, 'autoflush'>): Transaction<Session, Connection> {
+    const transaction: Transaction<Session, Connection> = new Transaction(
+      this,
+      undefined,
+      options,
+      this.#timeoutMs,
+      () => this.translated(() => this.outside(() => this.#begin(transaction, {}))),
+    )
+    return transaction
+  }
+
+  /** What the current context has: a transaction, or what leads to one. */
+  get context(): Transaction<Session, Connection> | LeadsToTransaction<Session, Connection> | undefined {
+    // what is stored under this key was stored by #runIn
+    return inContext(this) as Transaction<Session, Connection> | LeadsToTransaction<Session, Connection> | undefined
+  }
+
+  /** Turns a driver's error into ours; any other comes back as it is. */
+  translate(error: unknown): unknown {
+    return this.#translate(error)
   }
 
   transaction<T>(work: (session: Session) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
@@ -135,24 +164,18 @@ export class Transactions<Session, Connection> {
   }
 
   #inContext(): Transaction<Session, Connection> | undefined {
-    // what is stored under this key was stored by #runIn
-    return contexts.getStore()?.get(this) as Transaction<Session, Connection> | undefined
+    const { context } = this
+    return context instanceof Transaction ? context : context?.current
   }
 
-  /** Whether the caller has said that it is outside of all of them. */
-  #isOutside(): boolean {
-    const store = contexts.getStore()
-    return store !== undefined && store.has(this) && store.get(this) === undefined
+  #runIn<T>(context: typeof this.context, fn: () => T): T {
+    return runInContext([[this, context]], fn)
   }
 
-  #runIn<T>(transaction: Transaction<Session, Connection> | undefined, fn: () => T): T {
-    return contexts.run(new Map(contexts.getStore()).set(this, transaction), fn)
-  }
-
-  /** Translates what ending a transaction throws. */
-  async ending<T>(end: () => T | Promise<T>): Promise<T> {
+  /** Translates what beginning or ending a transaction, or writing what waits in it, throws. */
+  async translated<T>(work: () => T | Promise<T>): Promise<T> {
     try {
-      return await end()
+      return await work()
     } catch (error) {
       throw this.#translate(error)
     }
@@ -166,7 +189,10 @@ export class Transaction<Session, Connection> {
   /** The open savepoint directly inside, if any. Siblings take turns, so there is at most one. */
   #child: Transaction<Session, Connection> | undefined
   #state: 'opening' | 'open' | 'ending' | 'committed' | 'rolled back' = 'opening'
-  #unit!: Unit<Session, Connection>
+  /** Missing as long as the database has not been told of it. */
+  #unit: Unit<Session, Connection> | undefined
+  #isBeginning = false
+  readonly #begin: (() => Promise<Unit<Session, Connection>>) | undefined
   readonly #turns: Turns
   readonly #transactions: Transactions<Session, Connection>
   readonly #parent: Transaction<Session, Connection> | undefined
@@ -174,27 +200,46 @@ export class Transaction<Session, Connection> {
   readonly #onRollback: (() => void)[] = []
   #rollingBack: Promise<void> | undefined
   readonly #isUsersOwn: boolean
+  readonly #waiting = new WaitingInserts<Connection>()
+  #autoflush: boolean
+  /** How many `noAutoflush` are under way. */
+  #holding = 0
 
   constructor(
     transactions: Transactions<Session, Connection>,
     parent: Transaction<Session, Connection> | undefined,
     options: TransactionOptions,
     timeoutMs: number,
+    begin?: () => Promise<Unit<Session, Connection>>,
     isUsersOwn = false,
   ) {
     this.#isUsersOwn = isUsersOwn
     this.#transactions = transactions
+    this.#begin = begin
+    if (begin) this.#state = 'open'
     this.#parent = parent
     this.commits = options.commit ?? true
+    this.#autoflush = options.autoflush ?? (parent ?? transactions).autoflush
     this.#turns = new Turns('a turn inside the transaction (a nested one is still open)', timeoutMs)
   }
 
   get session(): Session {
-    return this.#unit.session
+    return (this.#unit ?? this.#begun).session
   }
 
   get connection(): Connection {
-    return this.#unit.connection
+    return (this.#unit ?? this.#begun).connection
+  }
+
+  /** @throws InterfaceError  It has been rolled back, which it may have been while it was being begun. */
+  get #begun(): Unit<Session, Connection> {
+    if (!this.#unit || !this.isOpen) throw ended()
+    return this.#unit
+  }
+
+  /** Whether it is open, and the database has not been told of it: nothing has been done in it that needs it. */
+  get isIdle(): boolean {
+    return !this.#unit && !this.#isBeginning && this.#state === 'open'
   }
 
   get state(): string {
@@ -208,6 +253,16 @@ export class Transaction<Session, Connection> {
   /** Whether it is one that its user began and ends, or is inside of one. */
   get isUsers(): boolean {
     return this.#isUsersOwn || (this.#parent?.isUsers ?? false)
+  }
+
+  /** Whether it is one of these. */
+  isOf(transactions: Transactions<Session, Connection>): boolean {
+    return this.#transactions === transactions
+  }
+
+  /** Whether it is being committed. */
+  get isEnding(): boolean {
+    return this.#state === 'ending'
   }
 
   get decider(): OpenTransaction | undefined {
@@ -231,7 +286,11 @@ export class Transaction<Session, Connection> {
       // known to the parent before the savepoint is there: whoever ends the parent meanwhile ends this one too
       parent.#child = this
       parent.requireOpen()
-      const unit = await parent.#unit.nest(this)
+      if (!parent.#unit) await parent.#beginInTurn()
+      // events are stored in the order of their saves; and what the savepoint undoes is what was saved inside
+      if (!parent.#waiting.isEmpty) await parent.#writeWaiting()
+      if (this.#state !== 'opening') throw ended()
+      const unit = await parent.#begun.nest(this)
       if (this.#state !== 'opening') throw ended()
       this.opened(unit)
     } catch (error) {
@@ -245,7 +304,7 @@ export class Transaction<Session, Connection> {
     if (this.#state === 'open') return
     throw new InterfaceError(
       `The transaction that this belongs to has ended (${this.#state}). Await everything that is started inside ` +
-        'transaction() before it ends, or start it with datastore.outside(fn).',
+        'transaction(), session.run() or scope.run() before it ends, or start it with datastore.outside(fn).',
     )
   }
 
@@ -277,8 +336,124 @@ export class Transaction<Session, Connection> {
     this.requireOpen()
     return this.#turns.during(() => {
       this.requireOpen()
-      return work(this.#unit.connection)
+      return this.#unit ? work(this.#unit.connection) : this.#takeNew(work)
     })
+  }
+
+  async #takeNew<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
+    await this.#beginInTurn()
+    return work(this.#begun.connection)
+  }
+
+  /** Begins an idle one, in turn with what else is done in it. */
+  begin(): Promise<void> | undefined {
+    this.requireOpen()
+    if (this.#unit) return undefined
+    return this.#turns.during(() => {
+      this.requireOpen()
+      return this.#beginInTurn()
+    })
+  }
+
+  /**
+   * Runs `work` while this one is idle and stays so, or not at all.
+   *
+   * @returns Whether it ran.
+   */
+  async whileIdle(work: () => Promise<void>): Promise<boolean> {
+    if (!this.isIdle) return false
+    return this.#turns.during(async () => {
+      if (!this.isIdle) return false
+      await work()
+      return true
+    })
+  }
+
+  async #beginInTurn(): Promise<void> {
+    if (this.#unit || !this.#begin) return
+    this.#isBeginning = true
+    try {
+      const unit = await this.#begin()
+      if (this.isOpen) this.#unit = unit
+      // who rolled back meanwhile did not wait for a connection, or for the writer
+      else await this.#transactions.translated(() => unit.rollback()).catch(() => undefined)
+    } finally {
+      this.#isBeginning = false
+    }
+  }
+
+  /** As `take`, for a write, which comes after what waits. */
+  write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
+    this.requireCommits()
+    return this.take((connection) =>
+      this.#waiting.isEmpty ? work(connection) : this.#writeWaiting().then(() => work(connection)),
+    )
+  }
+
+  /**
+   * Inserts events: now, or, with autoflush off, at the next flush.
+   *
+   * @param later  Says what waits.
+   * @returns What `now` returns; `[]` for what waits.
+   */
+  async append(
+    now: (connection: Connection) => number[] | Promise<number[]>,
+    later: () => WaitingInsert<Connection>,
+  ): Promise<number[]> {
+    this.requireOpen()
+    this.requireCommits()
+    if (this.autoflush) return this.write(now)
+    this.#waiting.add(later())
+    return []
+  }
+
+  /** Whether saves are written at once. What is set while a `noAutoflush` is under way holds once that has ended. */
+  get autoflush(): boolean {
+    return this.#autoflush && this.#holding === 0
+  }
+
+  set autoflush(on: boolean) {
+    this.requireOpen()
+    this.#autoflush = requireSwitch("A session's autoflush", on)
+  }
+
+  /** Runs `fn` with autoflush off, until what it returns has settled. Several at a time: until the last of them has. */
+  noAutoflush<T>(fn: () => T): T {
+    this.requireOpen()
+    if (typeof fn !== 'function') throw new ProgrammingError('noAutoflush() takes a function')
+    this.#holding += 1
+    const done = () => {
+      this.#holding -= 1
+    }
+    let result: T
+    try {
+      result = started(fn())
+    } catch (error) {
+      done()
+      throw error
+    }
+    if (result instanceof Promise) return result.finally(done) as T
+    done()
+    return result
+  }
+
+  /**
+   * Writes what waits, in turn with nested transactions.
+   *
+   * @throws InterfaceError  It has ended; or it is called inside a nested one, for whose end it would have to wait.
+   */
+  async flush(): Promise<void> {
+    this.requireOpen()
+    if (this.#waiting.isEmpty) return
+    if (this.#child && this.#transactions.isInside(this.#child)) {
+      throw new InterfaceError('What waits outside of a nested transaction can not be flushed inside: await it first')
+    }
+    await this.#transactions.translated(() => this.take(() => this.#writeWaiting()))
+  }
+
+  async #writeWaiting(): Promise<void> {
+    if (!this.#unit) await this.#beginInTurn()
+    await this.#waiting.write(this.#begun.connection)
   }
 
   inside<T>(fn: () => T): T {
@@ -316,11 +491,14 @@ export class Transaction<Session, Connection> {
     this.requireCommits()
     this.#state = 'ending' // nothing new may start; a nested one that is under way comes to its end first
     try {
-      await this.#transactions.ending(async () => {
+      await this.#transactions.translated(async () => {
         await this.#turns.take()
-        // a parent's end may have ended this one in the meantime
-        if (this.#state !== 'ending') this.requireOpen()
-        await this.#unit.commit()
+        this.#requireEnding()
+        if (!this.#waiting.isEmpty) {
+          await this.#writeWaiting()
+          this.#requireEnding()
+        }
+        await this.#unit?.commit()
       })
     } catch (error) {
       // why it could not be committed is the error to know
@@ -341,6 +519,11 @@ export class Transaction<Session, Connection> {
     }
   }
 
+  /** @throws InterfaceError  A parent's end has ended this one in the meantime. */
+  #requireEnding(): void {
+    if (this.#state !== 'ending') this.requireOpen()
+  }
+
   /** Rolls back, to the savepoint if it is one. Does nothing if that has happened. */
   async rollback(): Promise<void> {
     if (this.#state !== 'rolled back') this.requireOpen()
@@ -354,7 +537,7 @@ export class Transaction<Session, Connection> {
     return (this.#rollingBack = (async () => {
       const failures: unknown[] = []
       try {
-        await this.#transactions.ending(() => this.#unit.rollback())
+        await this.#transactions.translated(() => this.#unit?.rollback())
       } finally {
         this.#undo(failures)
         this.#leaveParent()
@@ -366,6 +549,7 @@ export class Transaction<Session, Connection> {
   /** Ends this and what is open inside: whoever still works there gets an error instead of a statement of his own. */
   #endAll(): void {
     this.#state = 'rolled back'
+    this.#waiting.clear()
     this.#turns.close(ended)
     if (this.#child) this.#child.#endAll()
   }

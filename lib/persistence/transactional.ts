@@ -1,4 +1,5 @@
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { ProgrammingError } from '../errors.js'
+import { requireSwitch } from './session.js'
 import type { TransactionHandle } from './transaction-handle.js'
 
 /** What a transaction takes. */
@@ -9,7 +10,10 @@ export interface TransactionOptions {
   readonly isolationLevel?: (typeof isolationLevels)[number] | undefined
   /** For PostgreSQL, and only on the outermost transaction. */
   readonly accessMode?: 'read only' | 'read write' | undefined
-  /** `false` is not built yet. Default: true, each save is written at once. */
+  /**
+   * Whether each save is written at once; see `SessionExtras.autoflush`. Default: as the transaction that it is nested in, and
+   * for the outermost as the datastore.
+   */
   readonly autoflush?: boolean | undefined
 }
 
@@ -86,8 +90,8 @@ export function checkTransactionOptions(
       `transaction() has no option ${name}; it takes commit, isolationLevel, accessMode and autoflush`,
     )
   }
-  if (typeof commit !== 'boolean') throw new ProgrammingError('The option commit must be true or false')
-  if (autoflush !== true) throw new NotSupportedError('The transaction option autoflush: false is not built yet')
+  requireSwitch('The option commit', commit)
+  requireSwitch('The option autoflush', autoflush)
   if (commit && parent) parent.requireCommits()
   if (isolationLevel !== undefined && !isolationLevels.includes(isolationLevel)) {
     throw new ProgrammingError(`isolationLevel takes one of: ${isolationLevels.join(', ')}`)

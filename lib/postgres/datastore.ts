@@ -4,13 +4,14 @@ import type { DrizzleConfiguration } from '../drizzle/configuration.js'
 import { Datastore } from '../drizzle/datastore.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { requireSwitch } from '../persistence/session.js'
 import { PostgresDialect } from './dialect.js'
 import { loadPostgres, type PostgresClient, requireUntransformed } from './drivers/client.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { GivenSource } from './drivers/given.js'
 import { PooledSource } from './drivers/pooled.js'
 import { PostgresJsDriver } from './drivers/postgres-js.js'
-import { DrizzleHandles, type PostgresDatabase, type PostgresSession } from './session.js'
+import { DrizzleHandles, type PostgresDatabase, type PostgresSession, type PostgresSessionByHand } from './session.js'
 import { SharedReads } from './drivers/shared-reads.js'
 import { lockWaitMs, SharedStatements, type SharingOptions } from './drivers/shared-statements.js'
 import { isPostgresUrl, parseSource, sourceKey, urlForms } from './source.js'
@@ -21,7 +22,8 @@ import { usersSessions } from './users-sessions.js'
 export type PostgresDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
   PostgresDatabase<Schema>,
   PostgresSession<Schema>,
-  PostgresConnection
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
 >
 
 /**
@@ -39,6 +41,8 @@ export interface PostgresOptions<
    * wait for somebody's open transaction waits `poolTimeoutMs` at most then, whatever `lock_timeout` says.
    */
   readonly shareStatements?: boolean | undefined
+  /** Whether saves in a transaction are written at once; see `Datastore.autoflush`. Default: true. */
+  readonly autoflush?: boolean | undefined
   /** How many connections there are at most. Default: 10. */
   readonly max?: number | undefined
   readonly host?: string | readonly string[] | undefined
@@ -99,11 +103,16 @@ export function postgres<Schema extends Record<string, unknown> = Record<string,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>, Client>(
   source: PostgresJsDatabase<Schema> & { $client: Client },
-  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
-): Datastore<PostgresDatabase<Schema> & { $client: Client }, PostgresSession<Schema>, PostgresConnection>
+  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements' | 'autoflush'>,
+): Datastore<
+  PostgresDatabase<Schema> & { $client: Client },
+  PostgresSession<Schema>,
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
+>
 export function postgres<Schema extends Record<string, unknown>>(
   source: PostgresJsDatabase<Schema>,
-  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>,
+  options?: Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements' | 'autoflush'>,
 ): PostgresDatastore<Schema>
 export function postgres<Schema extends Record<string, unknown>>(
   source: string | PostgresSourceOptions<Schema> | PostgresJsDatabase<Schema>,
@@ -114,8 +123,8 @@ export function postgres<Schema extends Record<string, unknown>>(
     throw new ProgrammingError(`postgres() takes a URL, options or a Drizzle database; URLs: ${urlForms.join(', ')}`)
   }
   if (!isDrizzleDatabase(source)) return open({ ...source, ...options })
-  checkOptions(options, ['poolTimeoutMs', 'shareStatements'])
-  const { poolTimeoutMs = defaultTimeoutMs } = options
+  checkOptions(options, ['poolTimeoutMs', 'shareStatements', 'autoflush'])
+  const { poolTimeoutMs = defaultTimeoutMs, autoflush } = options
   const client = clientOf(source)
   const dialect = dialectFor(options)
   const driver = new PostgresJsDriver<Schema>({
@@ -124,7 +133,7 @@ export function postgres<Schema extends Record<string, unknown>>(
     db: source,
     sharing: sharingFor(options, dialect, client.options.max),
   })
-  return new Datastore({ dialect, driver, poolTimeoutMs, usersSessions: [usersSessions] })
+  return new Datastore({ dialect, driver, poolTimeoutMs, autoflush, usersSessions: [usersSessions] })
 }
 
 /** How environments open datastores on PostgreSQL. */
@@ -132,13 +141,14 @@ export const postgresOpener: DatastoreOpener = {
   forms: urlForms,
   accepts: isPostgresUrl,
   key: (url) => `postgresql ${sourceKey(url)}`,
-  open: (url, { poolTimeoutMs, poolSize }) => postgres(url, { poolTimeoutMs, max: poolSize }) as unknown as Datastore,
+  open: (url, { poolTimeoutMs, poolSize, autoflush }) =>
+    postgres(url, { poolTimeoutMs, max: poolSize, autoflush }) as unknown as Datastore,
   usersSessions,
 }
 
 const defaultTimeoutMs = 30_000
 
-const ownOptions = ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'shareStatements'] as const
+const ownOptions = ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'shareStatements', 'autoflush'] as const
 
 const driverOptions = [
   ...['max', 'host', 'port', 'path', 'database', 'user', 'username', 'password', 'ssl', 'sslnegotiation'],
@@ -150,7 +160,16 @@ function open<Schema extends Record<string, unknown>>(
   options: PostgresSourceOptions<Schema>,
 ): PostgresDatastore<Schema> {
   checkOptions(options, [...ownOptions, ...driverOptions])
-  const { url, schema, logger, casing, poolTimeoutMs = defaultTimeoutMs, shareStatements: _, ...others } = options
+  const {
+    url,
+    schema,
+    logger,
+    casing,
+    poolTimeoutMs = defaultTimeoutMs,
+    shareStatements: _,
+    autoflush,
+    ...others
+  } = options
   const source = url === undefined ? undefined : parseSource(url)
   const stated = Object.fromEntries(Object.entries(others).filter(([, value]) => value !== undefined))
   const given: PostgresOptions = { ...source?.options, ...stated }
@@ -174,7 +193,7 @@ function open<Schema extends Record<string, unknown>>(
     handles: DrizzleHandles.configured({ schema, logger, casing }),
     sharing: sharingFor(options, dialect, max),
   })
-  return new Datastore({ dialect, driver, poolTimeoutMs, usersSessions: [usersSessions] })
+  return new Datastore({ dialect, driver, poolTimeoutMs, autoflush, usersSessions: [usersSessions] })
 }
 
 type Sharing = Pick<PostgresOptions, 'poolTimeoutMs' | 'shareStatements'>
@@ -207,7 +226,7 @@ function sharingFor(
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush' || name === 'retries' || name === 'retryIntervalMs') {
+    if (name === 'retries' || name === 'retryIntervalMs') {
       throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
     }
     throw new ProgrammingError(`postgres() has no option ${name} here; it takes ${known.join(', ')}`)
@@ -218,8 +237,10 @@ function checkOptions(options: object, known: readonly string[]): void {
     poolTimeoutMs = 1,
     max = 1,
     shareStatements = true,
+    autoflush = true,
     ...others
   } = options as PostgresSourceOptions
+  requireSwitch('The option autoflush', autoflush)
   if (typeof shareStatements !== 'boolean') throw new ProgrammingError('The option shareStatements takes true or false')
   if (url !== undefined && typeof url !== 'string') throw new ProgrammingError('The option url must be text')
   if (schema !== undefined && (typeof schema !== 'object' || schema === null)) {

@@ -1,6 +1,6 @@
 import type { ExtractTablesWithRelations } from 'drizzle-orm'
 import { PgDatabase, PgDialect } from 'drizzle-orm/pg-core'
-import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import type { PostgresJsDatabase, PostgresJsQueryResultHKT } from 'drizzle-orm/postgres-js'
 import { PostgresJsSession, PostgresJsTransaction } from 'drizzle-orm/postgres-js/session'
 import {
   configuredLogger,
@@ -11,9 +11,11 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { EventSourcingError, NotSupportedError } from '../errors.js'
-import { joined, refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import { type SessionByHandExtras, type SessionExtras, withByHandExtras, withExtras } from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
+import type { PostgresConnection } from './drivers/connection.js'
 import type { Channel, How } from './drivers/line.js'
 import { quoted } from './tables.js'
 import { refuseTransactionControl } from './transaction-control.js'
@@ -75,7 +77,25 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
       refuseTransactionControl(sql)
     }
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
-    return new GuardedSession<Schema>(this.#dialect, session, this.#schema, transaction) as PostgresSession<Schema>
+    const guarded = new GuardedSession<Schema>(this.#dialect, session, this.#schema, transaction)
+    return withExtras(guarded, transaction) as PostgresSession<Schema>
+  }
+
+  /** The handle of a session that is managed by hand. Its statements begin the transaction where it has not begun. */
+  sessionByHand(byHand: SessionByHand<PostgresSession<Schema>, PostgresConnection>): PostgresSessionByHand<Schema> {
+    const session = new CheckedSession(
+      new Client(async (sql, parameters, how) => (await byHand.connection()).send(sql, parameters, how)) as never,
+      this.#dialect,
+      this.#schema,
+      this.#options,
+    )
+    session.check = (sql) => {
+      byHand.requireStatement()
+      refuseTransactionControl(sql)
+    }
+    // its transaction() is typed as Drizzle's by the class it extends, and is ours
+    const guarded = new GuardedSessionByHand<Schema>(this.#dialect, session, this.#schema, byHand)
+    return withByHandExtras(guarded, byHand) as PostgresSessionByHand<Schema>
   }
 
   /**
@@ -96,8 +116,12 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
 /** The session of a transaction: a Drizzle database bound to it, with the user's schema, and what every session has. */
 export type PostgresSession<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside this transaction. */
-  transaction<T>(work: (session: PostgresSession<Schema>) => T | PromiseLike<T>): Promise<T>
-} & GuardedSession<Schema>
+  transaction<T>(
+    work: (session: PostgresSession<Schema>) => T | PromiseLike<T>,
+    options?: TransactionOptions,
+  ): Promise<T>
+} & GuardedSession<Schema> &
+  SessionExtras
 
 /**
  * The session of a transaction: a Drizzle database bound to it, with the user's schema.
@@ -105,12 +129,9 @@ export type PostgresSession<Schema extends Record<string, unknown> = Record<stri
  * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
  * Its `transaction(work)` is the datastore's: a savepoint.
  */
-export class GuardedSession<Schema extends Record<string, unknown> = Record<string, never>>
-  extends PostgresJsTransaction<Schema, ExtractTablesWithRelations<Schema>>
-  implements SessionExtras
-{
-  readonly #transaction: AnyTransaction
-
+export class GuardedSession<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends PostgresJsTransaction<Schema, ExtractTablesWithRelations<Schema>> {
   constructor(
     dialect: PgDialect,
     session: CheckedSession,
@@ -118,31 +139,8 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
     transaction: AnyTransaction,
   ) {
     super(dialect, session as never, schema as never)
-    this.#transaction = transaction
-    // of its own, and not of its class: it is found through what forwards to this session too
-    Object.defineProperty(this, joined, { value: () => transaction })
     this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
       transaction.nested(work, options)) as never
-  }
-
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#transaction.requireOpen()
   }
 
   /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
@@ -166,9 +164,64 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   }
 }
 
+/** A session that is managed by hand: a Drizzle database with the user's schema, and what such a session has. */
+export type PostgresSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> = {
+  /** A savepoint inside the session's transaction. */
+  transaction<T>(
+    work: (session: PostgresSession<Schema>) => T | PromiseLike<T>,
+    options?: TransactionOptions,
+  ): Promise<T>
+} & GuardedSessionByHand<Schema> &
+  SessionByHandExtras
+
+/**
+ * A session that is managed by hand: its transaction begins at its first statement, and after `commit()` or `rollback()` at
+ * the next one.
+ *
+ * Used after `close()`, it throws `InterfaceError` and does nothing; so do queries made from it before.
+ */
+export class GuardedSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> extends PgDatabase<
+  PostgresJsQueryResultHKT,
+  Schema,
+  ExtractTablesWithRelations<Schema>
+> {
+  readonly #session: SessionByHand<PostgresSession<Schema>, PostgresConnection>
+
+  constructor(
+    dialect: PgDialect,
+    session: CheckedSession,
+    schema: RelationalSchema | undefined,
+    byHand: SessionByHand<PostgresSession<Schema>, PostgresConnection>,
+  ) {
+    super(dialect, session as never, schema as never)
+    this.#session = byHand
+    this.transaction = ((work: (session: PostgresSession<Schema>) => unknown, options?: TransactionOptions) =>
+      byHand.nested(work, options)) as never
+  }
+
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  run<T>(fn: () => T): T {
+    return typeof fn === 'function' ? this.#session.inside(fn) : sqlitesOnly('run')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  all(_query?: unknown): never {
+    return sqlitesOnly('all')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  get(_query?: unknown): never {
+    return sqlitesOnly('get')
+  }
+
+  /** SQLite's. @throws NotSupportedError  Always: PostgreSQL has execute. */
+  values(_query?: unknown): never {
+    return sqlitesOnly('values')
+  }
+}
+
 type AnyTransaction =
-  | Transaction<never, never>
-  | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
+  Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'nested' | keyof SessionExtras>
 
 /** Drizzle's session, whose statements are checked when they are run, outside of where Drizzle wraps what is thrown. */
 class CheckedSession extends PostgresJsSession<never, Record<string, unknown>, Record<string, never>> {

@@ -4,10 +4,11 @@ import type { DrizzleConfiguration } from '../drizzle/configuration.js'
 import { Datastore } from '../drizzle/datastore.js'
 import type { DatastoreOpener } from '../drizzle/shared-datastores.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { requireSwitch } from '../persistence/session.js'
 import { sqliteDialect } from './dialect.js'
 import { BetterSqlite3Driver, clientOf } from './drivers/better-sqlite3.js'
 import type { SqliteConnection } from './drivers/connection.js'
-import { DrizzleHandles, type SqliteDatabase, type SqliteSession } from './session.js'
+import { DrizzleHandles, type SqliteDatabase, type SqliteSession, type SqliteSessionByHand } from './session.js'
 import { isSqliteUrl, parseSource, sameFile, urlForms } from './source.js'
 import { usersSessions } from './users-sessions.js'
 
@@ -15,7 +16,8 @@ import { usersSessions } from './users-sessions.js'
 export type SqliteDatastore<Schema extends Record<string, unknown> = Record<string, never>> = Datastore<
   SqliteDatabase<Schema>,
   SqliteSession<Schema>,
-  SqliteConnection
+  SqliteConnection,
+  SqliteSessionByHand<Schema>
 >
 
 /** What `sqlite()` takes beside the source. */
@@ -36,6 +38,8 @@ export interface SqliteOptions<
    * outcome. Default: true.
    */
   readonly shareCommits?: boolean | undefined
+  /** Whether saves in a transaction are written at once; see `Datastore.autoflush`. Default: true. */
+  readonly autoflush?: boolean | undefined
 }
 
 /** The source among the options. */
@@ -61,7 +65,7 @@ export function sqlite<Schema extends Record<string, unknown> = Record<string, n
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: BetterSQLite3Database<Schema>,
-  options?: Pick<SqliteOptions, 'poolTimeoutMs' | 'shareCommits'>,
+  options?: Pick<SqliteOptions, 'poolTimeoutMs' | 'shareCommits' | 'autoflush'>,
 ): SqliteDatastore<Schema>
 export function sqlite<Schema extends Record<string, unknown>>(
   source: string | SqliteSourceOptions<Schema> | BetterSQLite3Database<Schema>,
@@ -75,7 +79,7 @@ export function sqlite<Schema extends Record<string, unknown>>(
   }
   if ('url' in source) return open({ ...source, ...options })
   requireKindOfDatabase(source)
-  checkOptions(options, ['poolTimeoutMs', 'shareCommits'])
+  checkOptions(options, ['poolTimeoutMs', 'shareCommits', 'autoflush'])
   return datastore(DrizzleHandles.like<Schema>(source), { client: clientOf(source as { $client?: unknown }) }, options)
 }
 
@@ -87,12 +91,21 @@ export const sqliteOpener: DatastoreOpener = {
     const { file } = parseSource(url)
     return file === ':memory:' ? undefined : `sqlite ${sameFile(file)}`
   },
-  open: (url, { poolTimeoutMs }) => sqlite(url, { poolTimeoutMs }) as unknown as Datastore,
+  open: (url, { poolTimeoutMs, autoflush }) => sqlite(url, { poolTimeoutMs, autoflush }) as unknown as Datastore,
   usersSessions,
 }
 
 function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptions<Schema>): SqliteDatastore<Schema> {
-  checkOptions(options, ['url', 'schema', 'logger', 'casing', 'poolTimeoutMs', 'synchronous', 'shareCommits'])
+  checkOptions(options, [
+    'url',
+    'schema',
+    'logger',
+    'casing',
+    'poolTimeoutMs',
+    'synchronous',
+    'shareCommits',
+    'autoflush',
+  ])
   if (typeof options.url !== 'string') throw new ProgrammingError('The option url must be text')
   return datastore(DrizzleHandles.configured(options), parseSource(options.url), options)
 }
@@ -100,21 +113,28 @@ function open<Schema extends Record<string, unknown>>(options: SqliteSourceOptio
 function datastore<Schema extends Record<string, unknown>>(
   handles: DrizzleHandles<Schema>,
   source: ConstructorParameters<typeof BetterSqlite3Driver<Schema>>[0]['source'],
-  { poolTimeoutMs = 30_000, synchronous = 'full', shareCommits = true }: SqliteOptions<Schema>,
+  { poolTimeoutMs = 30_000, synchronous = 'full', shareCommits = true, autoflush }: SqliteOptions<Schema>,
 ): SqliteDatastore<Schema> {
   const driver = new BetterSqlite3Driver<Schema>({ source, handles, poolTimeoutMs, synchronous, shareCommits })
-  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs, usersSessions: [usersSessions] })
+  return new Datastore({ dialect: sqliteDialect, driver, poolTimeoutMs, autoflush, usersSessions: [usersSessions] })
 }
 
 function checkOptions(options: object, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue
-    if (name === 'autoflush' || name === 'retries' || name === 'retryIntervalMs') {
+    if (name === 'retries' || name === 'retryIntervalMs') {
       throw new NotSupportedError(`The option ${name} is not built yet: leave it out`)
     }
     throw new ProgrammingError(`sqlite() has no option ${name} here; it takes ${known.join(', ')}`)
   }
-  const { poolTimeoutMs = 0, synchronous = 'full', shareCommits = true, schema = {} } = options as SqliteOptions
+  const {
+    poolTimeoutMs = 0,
+    synchronous = 'full',
+    shareCommits = true,
+    autoflush = true,
+    schema = {},
+  } = options as SqliteOptions
+  requireSwitch('The option autoflush', autoflush)
   if (typeof shareCommits !== 'boolean') throw new ProgrammingError('The option shareCommits takes true or false')
   if (typeof schema !== 'object' || schema === null) {
     throw new ProgrammingError('The option schema is an object of Drizzle tables: { owners }')

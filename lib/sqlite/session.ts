@@ -1,4 +1,4 @@
-import type { ExtractTablesWithRelations } from 'drizzle-orm'
+import type { ExtractTablesWithRelations, SQLWrapper } from 'drizzle-orm'
 import { BetterSQLiteSession, BetterSQLiteTransaction } from 'drizzle-orm/better-sqlite3/session'
 import { BaseSQLiteDatabase, SQLitePreparedQuery, SQLiteSession, SQLiteSyncDialect } from 'drizzle-orm/sqlite-core'
 import {
@@ -10,8 +10,10 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
-import { joined, refuseNoAutoflush, requireAutoflush, type SessionExtras } from '../persistence/session.js'
+import { type SessionByHandExtras, type SessionExtras, withByHandExtras, withExtras } from '../persistence/session.js'
+import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
+import type { TransactionOptions } from '../persistence/transactional.js'
 import type { SqliteConnection, SqliteStatement } from './drivers/connection.js'
 import { quoted } from './tables.js'
 
@@ -70,12 +72,8 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   session(connection: SqliteConnection, transaction: AnyTransaction): SqliteSession<Schema> {
     const client = new GuardedClient(connection, transaction)
     // its transaction() is typed as Drizzle's by the class it extends, and is ours
-    return new GuardedSession<Schema>(
-      this.#dialect,
-      this.#sync(client),
-      this.#schema,
-      transaction,
-    ) as SqliteSession<Schema>
+    const session = new GuardedSession<Schema>(this.#dialect, this.#sync(client), this.#schema, transaction)
+    return withExtras(session, transaction) as SqliteSession<Schema>
   }
 
   /** The handle for use outside transactions. */
@@ -88,6 +86,21 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
     return new BaseSQLiteDatabase('async', this.#dialect as never, outside as never, this.#schema as never)
   }
 
+  /** The handle of a session that is managed by hand. */
+  sessionByHand(
+    run: OutsideOptions['run'],
+    byHand: SessionByHand<SqliteSession<Schema>, SqliteConnection>,
+  ): SqliteSessionByHand<Schema> {
+    const session = new OutsideSession(this.#dialect, {
+      run,
+      transaction: (work) => byHand.nested(work),
+      on: ({ client }) => this.#sync(client),
+    })
+    // its transaction() is typed as Drizzle's by the class it extends, and is ours
+    const guarded = new GuardedSessionByHand<Schema>(this.#dialect, session, this.#schema, byHand)
+    return withByHandExtras(guarded, byHand) as SqliteSessionByHand<Schema>
+  }
+
   #sync(client: { prepare(sql: string): unknown }): SyncSession {
     const logger = this.#logger
     return new BetterSQLiteSession(client as never, this.#dialect, this.#schema, logger ? { logger } : {})
@@ -97,8 +110,9 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
 /** The session of a transaction: a Drizzle database bound to it, with the user's schema, and what every session has. */
 export type SqliteSession<Schema extends Record<string, unknown> = Record<string, never>> = {
   /** A savepoint inside this transaction, for asynchronous work too. */
-  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>): Promise<T>
-} & GuardedSession<Schema>
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
+} & GuardedSession<Schema> &
+  SessionExtras
 
 /**
  * The session of a transaction: a Drizzle database bound to it, with the user's schema.
@@ -106,10 +120,9 @@ export type SqliteSession<Schema extends Record<string, unknown> = Record<string
  * Used after the transaction has ended, it throws `InterfaceError` and does nothing; so do queries made from it before.
  * Its `transaction(work)` is the datastore's: a savepoint, for asynchronous work too.
  */
-export class GuardedSession<Schema extends Record<string, unknown> = Record<string, never>>
-  extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>>
-  implements SessionExtras
-{
+export class GuardedSession<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends BetterSQLiteTransaction<Schema, ExtractTablesWithRelations<Schema>> {
   readonly #transaction: AnyTransaction
 
   constructor(
@@ -120,35 +133,14 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   ) {
     super('sync', dialect, session as never, schema as never)
     this.#transaction = transaction
-    // of its own, and not of its class: it is found through what forwards to this session too
-    Object.defineProperty(this, joined, { value: () => transaction })
     // the base class has Drizzle's synchronous one, whose type also fits asynchronous work
-    this.transaction = ((work: (session: unknown) => unknown) => transaction.nested(work)) as never
-  }
-
-  afterCommit(fn: () => unknown): void {
-    this.#transaction.afterCommit(fn)
-  }
-
-  get autoflush(): boolean {
-    return true
-  }
-
-  set autoflush(on: boolean) {
-    requireAutoflush(on)
-  }
-
-  noAutoflush(): never {
-    return refuseNoAutoflush()
-  }
-
-  async flush(): Promise<void> {
-    this.#transaction.requireOpen()
+    this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
+      transaction.nested(work, options)) as never
   }
 
   /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
   execute(_query?: unknown): never {
-    throw new NotSupportedError("session.execute() is PostgreSQL's: on SQLite use run, all, get or values")
+    return postgresqlsOnly()
   }
 
   // Drizzle wraps what these four throw; a session that has ended answers by itself
@@ -180,9 +172,53 @@ export class GuardedSession<Schema extends Record<string, unknown> = Record<stri
   }
 }
 
+/** A session that is managed by hand: a Drizzle database with the user's schema, and what such a session has. */
+export type SqliteSessionByHand<Schema extends Record<string, unknown> = Record<string, never>> = {
+  /** A savepoint inside the session's transaction. */
+  transaction<T>(work: (session: SqliteSession<Schema>) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
+} & GuardedSessionByHand<Schema> &
+  SessionByHandExtras
+
+/**
+ * A session that is managed by hand: its transaction begins, and takes the writer, at its first statement that writes, and
+ * after `commit()` or `rollback()` at the next such one. Awaited, since that waits for its turn.
+ *
+ * Used after `close()`, it throws `InterfaceError` and does nothing; so do queries made from it before.
+ */
+export class GuardedSessionByHand<
+  Schema extends Record<string, unknown> = Record<string, never>,
+> extends BaseSQLiteDatabase<'async', RunResult, Schema, ExtractTablesWithRelations<Schema>> {
+  readonly #session: SessionByHand<SqliteSession<Schema>, SqliteConnection>
+
+  constructor(
+    dialect: SQLiteSyncDialect,
+    session: OutsideSession,
+    schema: RelationalSchema | undefined,
+    byHand: SessionByHand<SqliteSession<Schema>, SqliteConnection>,
+  ) {
+    super('async', dialect as never, session as never, schema as never)
+    this.#session = byHand
+    this.transaction = ((work: (session: SqliteSession<Schema>) => unknown, options?: TransactionOptions) =>
+      byHand.nested(work, options)) as never
+  }
+
+  /** Runs `fn` inside: every call on the same datastore joins the session's transaction. */
+  override run<T>(fn: () => T): T
+  /** Drizzle's: runs a statement. */
+  override run(query: SQLWrapper | string): ReturnType<SqliteDatabase<Schema>['run']>
+  override run(fnOrQuery: (() => unknown) | SQLWrapper | string): never {
+    const isWork = typeof fnOrQuery === 'function'
+    return (isWork ? this.#session.inside(fnOrQuery) : super.run(fnOrQuery)) as never
+  }
+
+  /** PostgreSQL's. @throws NotSupportedError  Always: SQLite has run, all, get and values. */
+  execute(_query?: unknown): never {
+    return postgresqlsOnly()
+  }
+}
+
 type AnyTransaction =
-  | Transaction<never, never>
-  | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'requireOpen' | 'afterCommit' | 'nested'>
+  Transaction<never, never> | Pick<Transaction<unknown, unknown>, 'requireStatement' | 'nested' | keyof SessionExtras>
 
 type SyncSession = BetterSQLiteSession<Record<string, unknown>, Record<string, never>>
 
@@ -321,6 +357,10 @@ class OutsideQuery extends SQLitePreparedQuery<never> {
   isResponseInArrayMode(): boolean {
     return false
   }
+}
+
+function postgresqlsOnly(): never {
+  throw new NotSupportedError("session.execute() is PostgreSQL's: on SQLite use run, all, get or values")
 }
 
 /** @throws ProgrammingError  The statement begins or ends a transaction, which is ours to do. */

@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
 import { Application } from '../../lib/application/application.js'
 import type { Datastore } from '../../lib/drizzle/index.js'
-import { NotSupportedError, OperationalError, ProgrammingError } from '../../lib/errors.js'
+import { OperationalError, ProgrammingError } from '../../lib/errors.js'
 import '../../lib/index.js'
 import type { PostgresDatastore } from '../../lib/postgres/index.js'
 import { Child } from '../support/child.js'
@@ -217,7 +217,7 @@ describePostgres('An application on PostgreSQL by its environment', () => {
     ['a pool of none', { DRIZZLE_URL: here, DRIZZLE_POOL_SIZE: '0' }, ProgrammingError, /POOL_SIZE/],
     ['a timeout of words', { DRIZZLE_URL: here, DRIZZLE_POOL_TIMEOUT_MS: 'long' }, ProgrammingError, /_MS/],
     ['neither yes nor no', { DRIZZLE_URL: here, CREATE_TABLE: 'maybe' }, ProgrammingError, /CREATE_TABLE/],
-    ['sessions to come', { DRIZZLE_URL: here, DRIZZLE_AUTOFLUSH: 'no' }, NotSupportedError, /AUTOFLUSH/],
+    ['an autoflush of words', { DRIZZLE_URL: here, DRIZZLE_AUTOFLUSH: 'later' }, ProgrammingError, /AUTOFLUSH/],
     ['a server that is not there', { DRIZZLE_URL: here }, OperationalError, /127\.0\.0\.1:1/],
   ]
   for (const [title, env, errorClass, says] of refused) {

@@ -109,7 +109,12 @@ describe('An application on SQLite by its environment', () => {
       /_MS/,
     ],
     ['neither yes nor no', { DRIZZLE_URL: 'sqlite::memory:', CREATE_TABLE: 'maybe' }, ProgrammingError, /CREATE_TABLE/],
-    ['sessions to come', { DRIZZLE_URL: 'sqlite::memory:', DRIZZLE_AUTOFLUSH: 'no' }, NotSupportedError, /AUTOFLUSH/],
+    [
+      'an autoflush of words',
+      { DRIZZLE_URL: 'sqlite::memory:', DRIZZLE_AUTOFLUSH: 'later' },
+      ProgrammingError,
+      /AUTOFLUSH/,
+    ],
   ]
   for (const [title, env, errorClass, says] of refused) {
     it(`refuses ${title}, and keeps the secret`, async () => {

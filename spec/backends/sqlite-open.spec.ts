@@ -95,8 +95,10 @@ describe('Opening a SQLite datastore', () => {
       expect(() => sqlite('a.db', { synchronous: 'off' })).to.throw(ProgrammingError, 'normal')
       for (const poolTimeoutMs of [-1, 1.5, NaN, '200' as unknown as number])
         expect(() => sqlite('a.db', { poolTimeoutMs })).to.throw(ProgrammingError, 'poolTimeoutMs')
+      // @ts-expect-error a value that is none
+      expect(() => sqlite('a.db', { autoflush: 'no' })).to.throw(ProgrammingError, 'autoflush must be true or false')
       // @ts-expect-error an option of later
-      expect(() => sqlite('a.db', { autoflush: false })).to.throw(NotSupportedError, 'autoflush')
+      expect(() => sqlite('a.db', { retries: 10 })).to.throw(NotSupportedError, 'retries')
     })
   })
 

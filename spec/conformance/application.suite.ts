@@ -854,7 +854,6 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
         AGGREGATE_CACHE_FASTFORWARD: 'no',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
         DRIZZLE_CONNECTION_CREATOR_TOPIC: './connect.js#connect',
-        DRIZZLE_AUTOFLUSH: 'no',
       }
       for (const [variable, value] of Object.entries(variables)) {
         for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {

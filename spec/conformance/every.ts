@@ -4,12 +4,14 @@ import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
+import { autoflushSuite } from './autoflush.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
 import { ownTablesSuite } from './own-tables.suite.js'
 import { recorderModelSuite } from './recorder-model.suite.js'
+import { sessionsSuite } from './sessions.suite.js'
 import { sharedSavesSuite } from './shared-saves.suite.js'
 import { storedStateSuite } from './stored-state.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
@@ -41,7 +43,9 @@ const suites = [
   appendsTogetherSuite,
   recorderModelSuite,
   transactionsSuite,
+  sessionsSuite,
   nestedTransactionsSuite,
+  autoflushSuite,
   ownTablesSuite,
   orderSuite,
   storedStateSuite,

@@ -3,7 +3,6 @@ import { expect } from 'chai'
 import {
   EventSourcingError,
   InterfaceError,
-  NotSupportedError,
   OperationalError,
   ProgrammingError,
   RecordConflictError,
@@ -748,46 +747,6 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
         await recorder.insertEvents([storedEvent('dog', 1)])
       })
       expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1])
-    })
-
-    define('has autoflush on: nothing waits for a flush', async ({ factory, datastore }) => {
-      const recorder = await factory().applicationRecorder()
-      const flushing = datastore as { autoflush?: boolean }
-      expect(flushing.autoflush).to.equal(true)
-      flushing.autoflush = true
-      expect(() => {
-        flushing.autoflush = false
-      }).to.throw(NotSupportedError, 'utoflush')
-      expect(flushing.autoflush).to.equal(true)
-      await recorder.transaction(async (session) => {
-        await recorder.insertEvents([storedEvent('dog', 1)])
-        await extrasOf(session).flush()
-        expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1])
-      })
-      const session = await recorder.transaction((given) => given)
-      await rejection(extrasOf(session).flush(), InterfaceError)
-    })
-
-    define('says that autoflush can not be turned off yet', async ({ factory }) => {
-      const recorder = await factory().applicationRecorder()
-      await rejection(
-        recorder.transaction(() => undefined, { autoflush: false }),
-        NotSupportedError,
-        'autoflush',
-      )
-      await rejection(recorder.transaction({ autoflush: false }), NotSupportedError, 'autoflush')
-      await recorder.transaction(
-        (session) => {
-          const extras = extrasOf(session)
-          expect(extras.autoflush).to.equal(true)
-          extras.autoflush = true
-          expect(() => {
-            extras.autoflush = false
-          }).to.throw(NotSupportedError, 'utoflush')
-          expect(() => extras.noAutoflush(() => undefined)).to.throw(NotSupportedError, 'utoflush')
-        },
-        { autoflush: true },
-      )
     })
   })
 

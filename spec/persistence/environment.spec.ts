@@ -176,7 +176,6 @@ describe('What is not built yet', function () {
     ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
     ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
     ['DRIZZLE_CONNECTION_CREATOR_TOPIC', () => ({})],
-    ['DRIZZLE_AUTOFLUSH', 'False'],
   ]
   for (const [variable, value] of refused) {
     it(`is refused by name: ${variable} ${typeof value === 'string' ? value : `as ${typeof value}`}`, function () {
@@ -200,13 +199,12 @@ describe('What is not built yet', function () {
         IS_SNAPSHOTTING_ENABLED: 'no',
         AGGREGATE_CACHE_FASTFORWARD: 'yes',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
-        DRIZZLE_AUTOFLUSH: 'True',
       }),
     )
   })
 
   it('is a programming error where it is neither yes nor no', function () {
-    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'DRIZZLE_AUTOFLUSH', 'AGGREGATE_CACHE_FASTFORWARD']) {
+    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'DRIZZLE_REQUIRE_SCOPED_SESSION', 'AGGREGATE_CACHE_FASTFORWARD']) {
       expect(() => refuseUnbuilt(new Environment('', { [variable]: 'perhaps' }))).to.throw(ProgrammingError, variable)
     }
   })

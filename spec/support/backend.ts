@@ -7,9 +7,15 @@ export interface Backend {
   readonly name: string
   readonly capabilities: Capabilities
   /** Opens a fresh, empty datastore. */
-  open(options?: { poolTimeoutMs?: number }): Promise<Opened>
+  open(options?: OpenOptions): Promise<Opened>
   /** Cases that can't hold here, by title, with the reason; they are printed as pending. */
   readonly skip?: Readonly<Record<string, string>>
+}
+
+/** What a datastore is opened with; the defaults are its own. */
+export interface OpenOptions {
+  readonly poolTimeoutMs?: number
+  readonly autoflush?: boolean
 }
 
 /** A datastore that a suite works on. */

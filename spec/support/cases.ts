@@ -1,12 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Backend, Opened } from './backend.js'
+import type { Backend, OpenOptions, Opened } from './backend.js'
 
 /** Defines one case of a suite: its title, and what it does with a datastore of its own. */
-export type DefineCase = (
-  title: string,
-  run: (opened: Opened) => Promise<void>,
-  options?: { poolTimeoutMs?: number },
-) => void
+export type DefineCase = (title: string, run: (opened: Opened) => Promise<void>, options?: OpenOptions) => void
 
 /**
  * How a suite defines its cases on that backend: each opens a fresh datastore and closes it again. What `backend.skip`

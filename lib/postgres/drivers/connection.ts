@@ -1,5 +1,6 @@
 import type { Connection } from '../../drizzle/dialect.js'
-import { type Channel, unprepared } from './line.js'
+import type { PostgresResult } from './client.js'
+import { type Channel, type How, unprepared } from './line.js'
 
 const int8 = 20
 const ours = { prepare: true, values: true }
@@ -19,6 +20,11 @@ export class PostgresConnection implements Connection {
     this.#channel = channel
     this.inTransaction = !atomically
     this.#atomically = atomically
+  }
+
+  /** Sends a statement as it is. */
+  send(sql: string, parameters: readonly unknown[], how: How): Promise<PostgresResult> {
+    return this.#channel.send(sql, parameters, how)
   }
 
   /** The rows of a query. A `bigint` is a number here: ids and versions stay below 2^53. */

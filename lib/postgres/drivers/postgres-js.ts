@@ -1,9 +1,10 @@
 import type { DatastoreOfDriver, Driver, Insert, TableName } from '../../drizzle/dialect.js'
 import { InterfaceError } from '../../errors.js'
+import type { SessionByHand } from '../../persistence/session-by-hand.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { BeginTexts } from '../../persistence/recorders.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
-import type { DrizzleHandles, PostgresDatabase, PostgresSession } from '../session.js'
+import type { DrizzleHandles, PostgresDatabase, PostgresSession, PostgresSessionByHand } from '../session.js'
 import { translate } from '../errors.js'
 import type { SharedReads } from './shared-reads.js'
 import type { SharedStatements, SharingOptions } from './shared-statements.js'
@@ -30,7 +31,8 @@ export interface Sharing {
 export class PostgresJsDriver<Schema extends Record<string, unknown>> implements Driver<
   PostgresDatabase<Schema>,
   PostgresSession<Schema>,
-  PostgresConnection
+  PostgresConnection,
+  PostgresSessionByHand<Schema>
 > {
   db: PostgresDatabase<Schema> | undefined
   readonly #source: Source
@@ -64,6 +66,10 @@ export class PostgresJsDriver<Schema extends Record<string, unknown>> implements
   ): Promise<Unit<PostgresSession<Schema>, PostgresConnection>> => {
     const how = [isolationLevel && `isolation level ${isolationLevel}`, accessMode].filter(Boolean).join(' ')
     return this.#unit(await this.#source.begin(how), transaction)
+  }
+
+  handleOf(session: SessionByHand<PostgresSession<Schema>, PostgresConnection>): PostgresSessionByHand<Schema> {
+    return this.#handles.sessionByHand(session)
   }
 
   read<T>(work: (connection: PostgresConnection) => T | Promise<T>): Promise<T> {

@@ -4,11 +4,12 @@ import { dirname } from 'node:path'
 import type { DatastoreOfDriver, Driver, Insert } from '../../drizzle/dialect.js'
 import { markDriverError } from '../../drizzle/driver-errors.js'
 import { InterfaceError, NotSupportedError, OperationalError, ProgrammingError } from '../../errors.js'
+import type { SessionByHand } from '../../persistence/session-by-hand.js'
 import type { Transaction, Unit } from '../../persistence/transaction.js'
 import type { TransactionOptions } from '../../persistence/transactional.js'
 import { type Turns, sharedTurns } from '../../persistence/turns.js'
 import { isBusy, sqliteCode, translate } from '../errors.js'
-import type { DrizzleHandles, SqliteDatabase, SqliteSession } from '../session.js'
+import type { DrizzleHandles, SqliteDatabase, SqliteSession, SqliteSessionByHand } from '../session.js'
 import { sameFile } from '../source.js'
 import { type SqliteClient, SqliteConnection } from './connection.js'
 import { SharedCommits } from './shared-commits.js'
@@ -32,7 +33,8 @@ export interface DriverOptions<Schema extends Record<string, unknown>> {
 export class BetterSqlite3Driver<Schema extends Record<string, unknown>> implements Driver<
   SqliteDatabase<Schema>,
   SqliteSession<Schema>,
-  SqliteConnection
+  SqliteConnection,
+  SqliteSessionByHand<Schema>
 > {
   db: SqliteDatabase<Schema> | undefined
   #writer!: SqliteConnection
@@ -125,6 +127,32 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
       throw error
     }
     return this.#unit(transaction)
+  }
+
+  handleOf(session: SessionByHand<SqliteSession<Schema>, SqliteConnection>): SqliteSessionByHand<Schema> {
+    const run = async <T>(sql: string, work: (connection: SqliteConnection) => T): Promise<T> => {
+      session.requireStatement()
+      await this.#datastore().ready()
+      // before its first write it has not taken the writer, whom others need meanwhile
+      if (session.current.isIdle && (await this.#isKnownToRead(sql)) && session.current.isIdle) {
+        session.requireStatement()
+        return this.read(work)
+      }
+      const connection = await session.connection()
+      connection.requireTransactionAlive()
+      return work(connection)
+    }
+    return this.#options.handles.sessionByHand(run, session)
+  }
+
+  /** Whether it only reads. What can't be prepared on the reader, a temporary table's query for example, isn't known to. */
+  async #isKnownToRead(sql: string): Promise<boolean> {
+    const reader = this.#reader
+    try {
+      return await this.#patiently(() => reader.called(() => reader.prepared(sql)).readonly)
+    } catch {
+      return false
+    }
   }
 
   async read<T>(work: (connection: SqliteConnection) => T | Promise<T>): Promise<T> {
