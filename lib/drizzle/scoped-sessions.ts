@@ -245,7 +245,7 @@ function transactionOf<Session, C>(session: object): Transaction<Session, C> | n
   const joinable = session as Joinable
   if (!joinable[joined]) return undefined
   // of whichever datastore: it is joined all the same
-  return (joinable[joined]() as Transaction<Session, C> | undefined) ?? null
+  return joinable[joined]() ?? null
 }
 
 /** Drizzle's own name of its class. */
