@@ -229,7 +229,7 @@ export class Datastore<
     const transaction = this.transactions.current()
     try {
       // with one writer, who has only read so far has not taken it
-      const readsOutside = !transaction || (transaction.isIdle && !this.capabilities.concurrentWriters)
+      const readsOutside = !transaction || (this.#isIdleHere(transaction) && !this.capabilities.concurrentWriters)
       if (!readsOutside) return await transaction.take(work)
       const driver = await this.#outside()
       return await this.#on(driver, () => driver.read(work))
@@ -326,6 +326,11 @@ export class Datastore<
     } catch (error) {
       throw this.#translate(error)
     }
+  }
+
+  /** Whether the database does not know of it yet, and of ours has all that it will see: not of another datastore's. */
+  #isIdleHere(transaction: Transaction<Session, C>): boolean {
+    return transaction.isIdle && this.hasConnections && transaction.isOf(this.transactions)
   }
 
   /** Whether our own connections are open and nothing else comes before them. */

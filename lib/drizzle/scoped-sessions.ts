@@ -13,8 +13,8 @@ export interface UsersSessions<Db, Session, C extends Connection> {
   readonly takes: string
   /** The dialect of a datastore whose sessions are the first to tell. */
   makeDialect(timeoutMs: number): Dialect<C>
-  /** Whether it is of this dialect's driver. */
-  accepts(session: object): boolean
+  /** Whether it is of this dialect's driver. @param isOurs  Whether it is a session of ours. */
+  accepts(session: object, isOurs: boolean): boolean
   /** @throws ProgrammingError  It has no connection that could be used. */
   take(session: object, timeoutMs: number): UsersSession<Db, Session, C>
 }
@@ -176,7 +176,7 @@ export class ScopedSessions<Db, Session, C extends Connection> {
   #kindOf(session: object, isOurs: boolean): UsersSessions<Db, Session, C> | undefined {
     const kinds = this.#of.kinds()
     const drizzles = 'session' in session && isHandle(session.session) ? session.session : session
-    const kind = kinds.find((each) => each.accepts(drizzles))
+    const kind = kinds.find((each) => each.accepts(drizzles, isOurs))
     if (kind || (isOurs && !isHandle(drizzles) && kinds.length === 1)) return kind
     const name = kindName(drizzles)
     throw new ProgrammingError(
@@ -242,9 +242,10 @@ interface Joinable {
 
 /** The transaction of a session of ours; null where it has none just now, undefined where the session isn't ours. */
 function transactionOf<Session, C>(session: object): Transaction<Session, C> | null | undefined {
-  const current = (session as Joinable)[joined]
+  const joinable = session as Joinable
+  if (!joinable[joined]) return undefined
   // of whichever datastore: it is joined all the same
-  return current && (current() ?? null)
+  return joinable[joined]() ?? null
 }
 
 /** Drizzle's own name of its class. */

@@ -103,7 +103,10 @@ export function checkSchema(env: Environment, dialect: 'sqlite' | 'postgresql'):
   throw new NotSupportedError(`${env.variable('DRIZZLE_SCHEMA')} is for PostgreSQL: SQLite has no schemas`)
 }
 
-function ofScopesAlone(env: Environment, { poolTimeoutMs }: { poolTimeoutMs: number }): Datastore {
+function ofScopesAlone(
+  env: Environment,
+  { poolTimeoutMs, autoflush }: { poolTimeoutMs: number; autoflush: boolean },
+): Datastore {
   if (!makeDatastore)
     throw new InterfaceError('No datastore without a URL is known: import eventsourcing-drizzle/drizzle')
   return makeDatastore({
@@ -112,6 +115,7 @@ function ofScopesAlone(env: Environment, { poolTimeoutMs }: { poolTimeoutMs: num
         'is not set: do this inside a scope',
     ),
     poolTimeoutMs,
+    autoflush,
     usersSessions: openers.map((opener) => opener.usersSessions),
   })
 }

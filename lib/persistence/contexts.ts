@@ -10,6 +10,11 @@ export function inContext(owner: object): unknown {
   return contexts.getStore()?.get(owner)
 }
 
+/** Whether something was said of `owner` in the current async context, be it that it has nothing. */
+export function isSetInContext(owner: object): boolean {
+  return contexts.getStore()?.has(owner) ?? false
+}
+
 /** Runs `fn` in a context where each of these owners has that value. */
 export function runInContext<T>(values: readonly (readonly [owner: object, value: unknown])[], fn: () => T): T {
   const map = new Map(contexts.getStore())
@@ -20,9 +25,4 @@ export function runInContext<T>(values: readonly (readonly [owner: object, value
 /** What anybody has in the current async context. */
 export function allInContext(): unknown[] {
   return [...(contexts.getStore()?.values() ?? [])]
-}
-
-/** Whether `owner` has anything in the current async context, `undefined` included. */
-export function hasInContext(owner: object): boolean {
-  return contexts.getStore()?.has(owner) ?? false
 }

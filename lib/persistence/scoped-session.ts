@@ -1,6 +1,7 @@
 import { InterfaceError, ProgrammingError } from '../errors.js'
 import { inContext, runInContext } from './contexts.js'
 import { TransactionalDatastore } from './datastore.js'
+import { joined } from './session.js'
 import type { SessionByHand } from './session-by-hand.js'
 import { type LeadsToTransaction, Transaction } from './transaction.js'
 
@@ -106,6 +107,11 @@ export class Scope<ByHand extends object = object> {
   /** Whether the calling code is inside a scope that has not ended. */
   get isRunning(): boolean {
     return (inContext(this) as RunningScope<ByHand> | undefined)?.isRunning ?? false
+  }
+
+  /** @internal Where a call joins that has the scope from a topic. */
+  [joined](): Transaction<unknown, unknown> | undefined {
+    return this.isRunning ? this.#running.current : undefined
   }
 
   get #running(): RunningScope<ByHand> {

@@ -81,6 +81,8 @@ export function withExtras<S extends object>(session: S, transaction: SessionExt
     },
     noAutoflush: { value: <T>(fn: () => T) => transaction.noAutoflush(fn) },
     flush: { value: () => transaction.flush() },
+    // of its own, and not of a class: it is found through what forwards to the session too
+    [joined]: { value: () => ('current' in transaction ? transaction.current : transaction) },
   }) as S & SessionExtras
 }
 

@@ -1,5 +1,5 @@
 import { EventSourcingError, InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
-import { allInContext, hasInContext, inContext, runInContext } from './contexts.js'
+import { allInContext, inContext, isSetInContext, runInContext } from './contexts.js'
 import { TransactionHandle } from './transaction-handle.js'
 import { isOutcomeUnknown } from './outcomes.js'
 import { requireSwitch } from './session.js'
@@ -79,13 +79,14 @@ export class Transactions<Session, Connection> {
    */
   current(isOptional = false): Transaction<Session, Connection> | undefined {
     const transaction = this.#inContext()
-    if (!transaction) return this.#isOutside() ? undefined : this.#scoped?.(isOptional)
+    if (!transaction) return isSetInContext(this) ? undefined : this.#scoped?.(isOptional)
     transaction.requireOpen()
     return transaction
   }
 
   /** One that its user began and ends: it is joined, with savepoints, and its end isn't known here. */
   usersOwn(unit: Unit<Session, Connection>): Transaction<Session, Connection> {
+    // what waits for a flush would wait for a commit that nobody tells of
     const transaction = new Transaction(this, undefined, { autoflush: true }, this.#timeoutMs, { isUsersOwn: true })
     transaction.opened(unit)
     return transaction
@@ -175,11 +176,6 @@ export class Transactions<Session, Connection> {
     return context instanceof Transaction ? context : context?.current
   }
 
-  /** Whether the caller has said that it is outside of all of them. */
-  #isOutside(): boolean {
-    return hasInContext(this) && this.context === undefined
-  }
-
   #runIn<T>(context: typeof this.context, fn: () => T): T {
     return runInContext([[this, context]], fn)
   }
@@ -213,11 +209,11 @@ export class Transaction<Session, Connection> {
   /** Whether it was to be committed, and nobody knows whether it is. */
   #isOutcomeUnknown = false
   #rollingBack: Promise<void> | undefined
+  readonly #isUsersOwn: boolean
   readonly #waiting = new WaitingInserts<Connection>()
   #autoflush: boolean
   /** How many `noAutoflush` are under way. */
   #holding = 0
-  readonly #isUsersOwn: boolean
 
   constructor(
     transactions: Transactions<Session, Connection>,
@@ -263,14 +259,19 @@ export class Transaction<Session, Connection> {
     return this.#state !== 'committed' && this.#state !== 'rolled back'
   }
 
-  /** Whether it is being committed. */
-  get isEnding(): boolean {
-    return this.#state === 'ending'
-  }
-
   /** Whether it is one that its user began and ends, or is inside of one. */
   get isUsers(): boolean {
     return this.#isUsersOwn || (this.#parent?.isUsers ?? false)
+  }
+
+  /** Whether it is one of these. */
+  isOf(transactions: Transactions<Session, Connection>): boolean {
+    return this.#transactions === transactions
+  }
+
+  /** Whether it is being committed. */
+  get isEnding(): boolean {
+    return this.#state === 'ending'
   }
 
   get decider(): OpenTransaction | undefined {

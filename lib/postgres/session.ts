@@ -11,13 +11,7 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { EventSourcingError, NotSupportedError } from '../errors.js'
-import {
-  joined,
-  type SessionByHandExtras,
-  type SessionExtras,
-  withByHandExtras,
-  withExtras,
-} from '../persistence/session.js'
+import { type SessionByHandExtras, type SessionExtras, withByHandExtras, withExtras } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
@@ -145,8 +139,6 @@ export class GuardedSession<
     transaction: AnyTransaction,
   ) {
     super(dialect, session as never, schema as never)
-    // of its own, and not of its class: it is found through what forwards to this session too
-    Object.defineProperty(this, joined, { value: () => transaction })
     this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
       transaction.nested(work, options)) as never
   }

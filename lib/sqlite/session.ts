@@ -10,13 +10,7 @@ import {
   relationalSchemaOf,
 } from '../drizzle/configuration.js'
 import { NotSupportedError, ProgrammingError } from '../errors.js'
-import {
-  joined,
-  type SessionByHandExtras,
-  type SessionExtras,
-  withByHandExtras,
-  withExtras,
-} from '../persistence/session.js'
+import { type SessionByHandExtras, type SessionExtras, withByHandExtras, withExtras } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
 import type { Transaction } from '../persistence/transaction.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
@@ -139,8 +133,6 @@ export class GuardedSession<
   ) {
     super('sync', dialect, session as never, schema as never)
     this.#transaction = transaction
-    // of its own, and not of its class: it is found through what forwards to this session too
-    Object.defineProperty(this, joined, { value: () => transaction })
     // the base class has Drizzle's synchronous one, whose type also fits asynchronous work
     this.transaction = ((work: (session: unknown) => unknown, options?: TransactionOptions) =>
       transaction.nested(work, options)) as never

@@ -13,7 +13,11 @@ export const usersSessions: UsersSessions<SqliteDatabase<Schema>, SqliteSession<
   name: 'sqlite',
   takes: 'better-sqlite3 (drizzle-orm/better-sqlite3)',
   makeDialect: () => sqliteDialect,
-  accepts: (session) => kindName(innerSession(session) ?? {}) === 'BetterSQLiteSession',
+  accepts: (session, isOurs) => {
+    const kind = kindName(innerSession(session) ?? {})
+    // ours that are managed by hand wait for their turn, which Drizzle's for this driver can't
+    return kind === 'BetterSQLiteSession' || (isOurs && kind === 'SQLiteSession')
+  },
   take,
 }
 

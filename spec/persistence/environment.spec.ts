@@ -198,18 +198,12 @@ describe('What is not built yet', function () {
         IS_SNAPSHOTTING_ENABLED: 'no',
         AGGREGATE_CACHE_FASTFORWARD: 'yes',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
-        DRIZZLE_REQUIRE_SCOPED_SESSION: 'f',
-        DRIZZLE_AUTOFLUSH: 'True',
       }),
     )
   })
 
   it('is a programming error where it is neither yes nor no', function () {
-    for (const variable of [
-      'IS_SNAPSHOTTING_ENABLED',
-      'DRIZZLE_REQUIRE_SCOPED_SESSION',
-      'AGGREGATE_CACHE_FASTFORWARD',
-    ]) {
+    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'AGGREGATE_CACHE_FASTFORWARD']) {
       expect(() => refuseUnbuilt(new Environment('', { [variable]: 'perhaps' }))).to.throw(ProgrammingError, variable)
     }
   })

@@ -8,6 +8,7 @@ import {
   RecordConflictError,
   TopicError,
 } from '../../lib/errors.js'
+import { type DrizzleFactory, scopedSession } from '../../lib/drizzle/index.js'
 import '../../lib/index.js'
 import { Dog } from './dogs.js'
 import { gate } from './gate.js'
@@ -246,6 +247,28 @@ export function scopedTopicCases(open: () => Promise<Stage>): void {
     await current.run(stage.db, async () => {
       expect(await names(school)).to.deep.equal(['Fido'])
     })
+  })
+
+  it('takes a scope of scopedSession() and a session by hand, also without a URL', async () => {
+    const kennel = await created(stage.url, null, 'Kennel')
+    const { datastore } = kennel.factory as DrizzleFactory
+    await using session = await datastore.openSession()
+    const requests = scopedSession(datastore)
+    for (const [index, variables] of [stage.url, stage.noUrl].entries()) {
+      const name = `School${index}`
+      const school = await created(variables, requests, name)
+      await requests.run(() => school.save(new Dog('Fido')))
+      await requests.run(() => school.save(new Dog('Rex')), { commitOnExit: true })
+      expect(await requests.run(() => names(school))).to.deep.equal(['Rex'])
+
+      const byHand = await created(variables, () => session, name)
+      await byHand.save(new Dog('Fido'))
+      await session.rollback()
+      await byHand.save(new Dog('Buster'))
+      await session.commit()
+      expect(await names(byHand)).to.deep.equal(['Rex', 'Buster'])
+      await session.rollback()
+    }
   })
 
   it('says that a session of ours which has ended has ended', async () => {
