@@ -102,7 +102,7 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
       const { sql } = this.datastore
       if (!this.#createTable) return
       // a transaction that has not taken the writer waits until somebody else has made them
-      if (hasConnections && (await transaction.whileIdle(() => this.#setUpOutside()))) return
+      if (hasConnections && (await transaction.whileIdle(() => this.#create()))) return
       const madeIn = this.#madeIn?.decider
       if (madeIn && transaction.isInside(madeIn)) return
       // the writer is this transaction's, so the tables are made in it, and are there for good once it has committed
