@@ -29,8 +29,8 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
   #closing: Promise<void> | undefined
 
   /**
-   * @param options.poolTimeoutMs  How long to wait for the writer, in ms. Default: 30000.
-   * @param options.autoflush  Whether saves in a transaction are written at once. Default: true.
+   * @param options  `poolTimeoutMs`: how long to wait for the writer, in ms (default 30000). `autoflush`: whether saves in a
+   *   transaction are written at once (default true).
    */
   constructor({
     poolTimeoutMs = 30_000,

@@ -5,6 +5,7 @@ import { isInTransaction } from './transaction.js'
 
 /** What can be rolled back before a unit of work is repeated in it: a session managed by hand, a scope. */
 export interface RetriedSession {
+  /** Undoes what the attempt that failed has done. */
   rollback(): unknown
 }
 
