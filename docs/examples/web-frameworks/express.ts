@@ -20,13 +20,16 @@ export function expressServer(adoptions: Adoptions, scope: Scope): Express {
   })
 
   app.get('/owners', async (_request, response) => {
-    response.json(await adoptions.owners())
+    const owners = await adoptions.owners()
+    await scope.commit() // what only reads has a transaction, too
+    response.json(owners)
   })
 
   app.use(async (error: Error, _request: Request, response: Response, next: NextFunction) => {
     if (response.closed) return // nobody is there any more
     if (response.headersSent) return next(error)
-    await scope.rollback() // now, not when the client has read the answer
+    // now, not when the client has read the answer; a body that can't be parsed never came to a scope
+    if (scope.isRunning) await scope.rollback()
     const { status, body } = answerTo(error)
     response.status(status).json(body)
   })

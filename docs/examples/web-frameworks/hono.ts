@@ -1,8 +1,9 @@
 import { type HttpBindings, createAdaptorServer } from '@hono/node-server'
 import type { Scope } from 'eventsourcing-drizzle/drizzle'
 import { Hono, type Context, type Next } from 'hono'
+import { HTTPException } from 'hono/http-exception'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import { type Adoptions, answerTo } from './adoptions.js'
+import { type Adoption, type Adoptions, answerTo } from './adoptions.js'
 import { hungUp } from './hung-up.js'
 
 /** Hono. A middleware makes each request a unit of work, committed before its response leaves. */
@@ -18,7 +19,7 @@ export function honoServer(adoptions: Adoptions, scope: Scope): ReturnType<typeo
     scope.run(() => Promise.race([answered(c, next), hungUp(c.env.outgoing)]), { commitOnExit: true }),
   )
 
-  app.post('/adoptions', async (c) => c.json(await adoptions.adopt(await c.req.json()), 201))
+  app.post('/adoptions', async (c) => c.json(await adoptions.adopt(await bodyOf(c)), 201))
 
   app.get('/owners', async (c) => c.json(await adoptions.owners()))
 
@@ -27,4 +28,11 @@ export function honoServer(adoptions: Adoptions, scope: Scope): ReturnType<typeo
     return c.json(body, status as ContentfulStatusCode)
   })
   return createAdaptorServer(app)
+}
+
+/** @throws HTTPException  400: the body is no JSON. */
+async function bodyOf(c: Context): Promise<Adoption> {
+  return c.req.json<Adoption>().catch((cause: unknown) => {
+    throw new HTTPException(400, { message: 'The body is no JSON', cause })
+  })
 }

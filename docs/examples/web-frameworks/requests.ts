@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AnyDatastore, AnySession } from 'eventsourcing-drizzle'
@@ -168,6 +168,31 @@ function cases(serve: Serve, stopsAtHangUp: boolean, open: () => Promise<Databas
 
   it('leaves the framework’s own errors as they are', async () => {
     expect((await fetch(`${url}/cats`)).status).to.equal(404)
+  })
+
+  it('tells a client whose body is no JSON that it is his error, and keeps nothing of one that breaks off in it', async () => {
+    const headers = { 'content-type': 'application/json' }
+    const response = await fetch(`${url}/adoptions`, { method: 'POST', headers, body: '{"owner":' })
+    expect(response.status).to.equal(400)
+    expect(await response.json()).to.have.all.keys('error')
+
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    const arrived = once(served.server, 'request')
+    socket.write('POST /adoptions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{')
+    await arrived
+    socket.destroy()
+    expect((await post({ owner: 'Ann', dog: 'Buster', kennel: 'North' })).status).to.equal(201)
+    expect((await stored()).owners).to.deep.equal(['Ann'])
+  })
+
+  it('holds nothing up for a client that does not read its answer', async () => {
+    const rows = [...Array(4000).keys()].map((n) => ({ owner: `${n} `.repeat(400), dog: `dog ${n}`, kennel: 'North' }))
+    await database.datastore.transaction((session) => session.insert(database.table).values(rows))
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    socket.write('GET /owners HTTP/1.1\r\nhost: x\r\n\r\n')
+    await once(socket, 'readable') // some of it has come, the rest doesn't fit
+    expect((await post({ owner: 'Ann', dog: 'Buster', kennel: 'North' })).status).to.equal(201)
+    socket.destroy()
   })
 
   /** A client that hung up when some of its request was written, and the handler that waits. */
