@@ -84,8 +84,9 @@ export class CreatedDriver<Db, Session, C extends Connection, ByHand = unknown> 
   setUp(
     isDone: (connection: C) => boolean | Promise<boolean>,
     make: (connection: C) => void | Promise<void>,
+    timeoutMs?: number,
   ): Promise<void> {
-    return this.#opened.setUp(isDone, make)
+    return this.#opened.setUp(isDone, make, timeoutMs)
   }
 
   async close(): Promise<void> {

@@ -301,6 +301,17 @@ describe('Connections to SQLite by a function of the user’s', () => {
       await rejection(school.ready(), ProgrammingError, 'DRIZZLE_URL')
     })
 
+    it('lets a scope that has taken the writer make its tables, without the wait that a save has', async () => {
+      const client = open()
+      client.pragma('journal_mode = WAL')
+      const session = drizzle(client)
+      const school = made(() => ({ options: {} }), { SCHOOL_DRIZZLE_SCOPED_SESSION_TOPIC: (() => session) as never })
+      client.exec('BEGIN IMMEDIATE')
+      await school.save(new Dog('Fido')) // long before DRIZZLE_POOL_TIMEOUT_MS is over
+      client.exec('COMMIT')
+      expect(await school.repository.has(fido)).to.equal(true)
+    })
+
     it('makes applications share a datastore only where it is the same', async () => {
       const creator = () => ({ options: {} })
       const other = () => ({ options: {} })
