@@ -6,6 +6,7 @@ import { OperationalError, ProgrammingError } from '../../errors.js'
 import { startTimer } from '../../persistence/timers.js'
 import { addArrayTypes, arrayTypes } from './array-types.js'
 import type { PostgresClient, PostgresPackage, PostgresParsedOptions, PostgresResult } from './client.js'
+import { driverCode } from '../errors.js'
 import { type Channel, type How, Line, unprepared } from './line.js'
 
 /** What a link is opened with: postgres.js's options, from which it makes a client. */
@@ -243,6 +244,10 @@ function requireUsable(ssl: unknown): void {
       .on('error', () => undefined)
       .destroy()
   } catch (error) {
+    // Node's errors of a value's type show the value, a passphrase too
+    if (driverCode(error)?.startsWith('ERR_INVALID_ARG_')) {
+      throw new ProgrammingError("The option ssl has a value of a type that Node's tls.connect() doesn't take")
+    }
     throw new ProgrammingError('The option ssl has a certificate or key that cannot be used, see cause', {
       cause: error,
     })
