@@ -197,7 +197,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       if (checking) await checking
       let recordings: Recording[] = []
       recorder.onRollback?.((isOutcomeUnknown) => {
-        if (isOutcomeUnknown) events.doubt(recordings)
+        if (isOutcomeUnknown) events.doubt(domainEvents, recordings)
         taken.giveBack()
       })
       recordings = await events.put(domainEvents)

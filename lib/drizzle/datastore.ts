@@ -1,6 +1,7 @@
 import { InterfaceError, ProgrammingError } from '../errors.js'
 import { type AnyDatastore, type Capabilities, TransactionalDatastore } from '../persistence/datastore.js'
 import type { FactoryOptions } from '../persistence/factory.js'
+import { markOutcomeUnknown } from '../persistence/outcomes.js'
 import { inThisContext } from '../persistence/outside.js'
 import type { AnySession, AnySessionByHand } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
@@ -87,7 +88,7 @@ export class Datastore<
         reconnecting,
         append: (insert) => driver.append(insert, (connection) => dialect.append(connection, insert)),
         // whatever connection it gets, it is one of this dialect
-        read: (work) => driver.read(work),
+        read: (work) => this.transactions.translated(() => driver.read(work)),
       })
     }
     this.transactions = new Transactions<Session, C>({
@@ -277,7 +278,14 @@ export class Datastore<
     // once sent, nobody knows whether it has happened
     return this.#write(
       (transaction) => transaction.write(work),
-      (driver) => this.#on(driver, () => driver.write(work), isUnsent),
+      async (driver) => {
+        try {
+          return await this.#on(driver, () => driver.write(work), isUnsent)
+        } catch (error) {
+          const isLost = driver === this.#driver && this.#reconnecting?.isDisconnect(error) && !isUnsent(error)
+          throw isLost ? markOutcomeUnknown(this.#translate(error) as Error) : error
+        }
+      },
     )
   }
 

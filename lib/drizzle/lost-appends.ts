@@ -12,6 +12,7 @@ export interface AppendOptions {
   readonly reconnecting: Reconnecting
   /** Inserts, and rejects with errors of ours. */
   readonly append: (insert: Insert) => Promise<number[]>
+  /** Rejects with errors of ours. */
   readonly read: <T>(work: (connection: Connection) => T | Promise<T>) => Promise<T>
 }
 
@@ -41,9 +42,11 @@ export class LostAppends {
     const { append, reconnecting } = this.#options
     const { insert } = attempts
     const looked = (error: unknown) => this.#lookAfter(attempts, error)
+    // a position alone can't be told from somebody else's
+    const isRepeatable = insert.events.length > 0 ? undefined : isUnsent
     try {
       return await looked(failure).catch((error: unknown) =>
-        reconnecting.again(error, () => append(insert).catch(looked)),
+        reconnecting.again(error, () => append(insert).catch(looked), isRepeatable),
       )
     } catch (error) {
       attempts.leaveInDoubt(error)
@@ -54,9 +57,7 @@ export class LostAppends {
   /** @returns The ids, where a conflict turns out to be with its own events. */
   async #lookAfter(attempts: Attempts, error: unknown): Promise<number[]> {
     if (!(error instanceof RecordConflictError)) {
-      if (this.#options.reconnecting.isDisconnect(error) && !isUnsent(error)) {
-        attempts.allInDoubt()
-      }
+      if (this.#isOpenWhether(error)) attempts.allInDoubt()
       throw error
     }
     const found = await this.#findOwn(attempts)
@@ -68,17 +69,32 @@ export class LostAppends {
   }
 
   /** @returns undefined  Somebody else's are there, or none of these. */
-  async #findOwn({ insert, inDoubt }: Attempts): Promise<number[] | undefined> {
+  async #findOwn(attempts: Attempts): Promise<number[] | undefined> {
+    const { insert, inDoubt } = attempts
     if (inDoubt.size === 0) return undefined
     const { table, events, tracking } = insert
     const stored = await this.#options.read((connection) => selectOwn(connection, this.#options.sql, insert, inDoubt))
     if (!stored || stored.size === 0) return undefined
     const rest = events.filter((event) => !stored.has(event))
     if (rest.length > 0 && tracking) return undefined // stored with it, or not at all
-    const ids = rest.length > 0 ? await this.#options.append({ table, events: rest }) : []
+    const ids = rest.length > 0 ? await this.#appendRest(attempts, rest) : []
     if (table.kind !== 'events') return []
     const restIds = ids.values()
     return events.map((event) => stored.get(event) ?? (restIds.next().value as number))
+  }
+
+  async #appendRest(attempts: Attempts, events: readonly StoredEvent[]): Promise<number[]> {
+    try {
+      return await this.#options.append({ table: attempts.insert.table, events })
+    } catch (error) {
+      if (this.#isOpenWhether(error)) attempts.allInDoubt()
+      throw error
+    }
+  }
+
+  /** Whether an error leaves open if the insert has happened. */
+  #isOpenWhether(error: unknown): boolean {
+    return this.#options.reconnecting.isDisconnect(error) && !isUnsent(error)
   }
 }
 

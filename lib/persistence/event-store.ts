@@ -13,6 +13,8 @@ export class EventStore {
   /** As what events were stored that may be stored: mapped anew, those that are encrypted would not be the same. */
   readonly #inDoubt = new WeakMap<DomainEvent, StoredEvent>()
   #isAnyInDoubt = false
+  /** As what events are stored that wait for a flush. */
+  readonly #waiting = new WeakMap<DomainEvent, StoredEvent>()
 
   constructor(mapper: Mapper, recorder: AggregateRecorder) {
     this.#mapper = mapper
@@ -41,6 +43,8 @@ export class EventStore {
       throw error
     }
     if (this.#isAnyInDoubt) for (const event of domainEvents) this.#inDoubt.delete(event)
+    if (ids.length === 0)
+      storedEvents.forEach((each, index) => this.#waiting.set(domainEvents[index] as DomainEvent, each))
     return ids.map((id, index) => {
       const { originatorId, originatorVersion, topic, state } = storedEvents[index] as (typeof storedEvents)[number]
       return {
@@ -50,14 +54,18 @@ export class EventStore {
     })
   }
 
-  /** Notes that these events may be stored or not: put again, they are taken for stored if they are found. */
-  doubt(recordings: readonly Recording[]): void {
-    for (const { domainEvent, notification } of recordings) {
-      const { originatorId, originatorVersion, topic, state } = notification
-      const stored = { originatorId, originatorVersion, topic, state }
+  /**
+   * Notes that these events may be stored or not: put again, they are taken for stored if they are found.
+   *
+   * @param recordings  What `put` has returned for them.
+   */
+  doubt(domainEvents: readonly DomainEvent[], recordings: readonly Recording[]): void {
+    domainEvents.forEach((domainEvent, index) => {
+      const stored = recordings[index] ? withoutId(recordings[index].notification) : this.#waiting.get(domainEvent)
+      if (!stored) return
       doubt([stored])
       this.#doubt(domainEvent, stored)
-    }
+    })
   }
 
   /** One originator's events, by version; frozen. */
@@ -118,4 +126,8 @@ export class EventStore {
     if (asText && (await this.#recorder.selectTexts?.(originatorId, begin, options))) return
     begin()(await this.#recorder.selectEvents(originatorId, options))
   }
+}
+
+function withoutId({ originatorId, originatorVersion, topic, state }: StoredEvent): StoredEvent {
+  return { originatorId, originatorVersion, topic, state }
 }

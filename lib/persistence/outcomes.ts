@@ -13,8 +13,8 @@ export function markOutcomeUnknown<E extends object>(error: E): E {
 }
 
 /**
- * Whether an error leaves open if what was asked for has happened: the connection was lost at a COMMIT, or while an insert
- * outside of transactions was under way.
+ * Whether an error leaves open if what was asked for has happened: the connection was lost at a COMMIT, or while an insert of
+ * events or of a position outside of transactions was under way.
  */
 export function isOutcomeUnknown(error: unknown): boolean {
   return typeof error === 'object' && error !== null && errors.has(error)

@@ -140,8 +140,19 @@ for (const poolOwner of poolOwners) {
       const position = { applicationName: 'upstream', notificationId: 5 }
       await recorder.insertTracking({ ...position, notificationId: 4 })
       const happened = proxy.loseNextReply()
-      await lostForNow(recorder.insertTracking(position))
+      const error = await rejection(recorder.insertTracking(position), OperationalError)
       await happened
+      expect([error.retryable, isOutcomeUnknown(error)]).to.deep.equal([true, true])
+      expect(await recorder.maxTrackingId('upstream')).to.equal(5)
+    })
+
+    it('leaves a position that was sent without events to whoever sent it', async () => {
+      const { recorder } = await behindProxy(retrying)
+      const tracking = { applicationName: 'upstream', notificationId: 5 }
+      const happened = proxy.loseNextReply('COMMIT')
+      const error = await rejection(recorder.insertEvents([], { tracking }), OperationalError)
+      await happened
+      expect([error.retryable, isOutcomeUnknown(error)]).to.deep.equal([true, true])
       expect(await recorder.maxTrackingId('upstream')).to.equal(5)
     })
 
@@ -238,6 +249,33 @@ for (const poolOwner of poolOwners) {
       expect(stored).to.have.length(3)
     })
 
+    it('finds both, what it had found before and what it has stored beside that', async () => {
+      const { recorder } = await behindProxy()
+      const [first, second] = storedEvents('dog', 1, 2) as [StoredEvent, StoredEvent]
+      for (const events of [[first], [first, second]]) {
+        const happened = proxy.loseNextReply('INSERT 0 1')
+        await lostForNow(recorder.insertEvents(events))
+        await happened
+      }
+      const ids = await recorder.insertEvents([first, second])
+      const stored = await recorder.selectNotifications({ start: 2, limit: 10 })
+      expect(stored.map(({ id }) => id)).to.deep.equal(ids)
+      expect(versions(stored)).to.deep.equal([1, 2])
+    })
+
+    it('is an error of ours where it is lost again while looking for them', async () => {
+      const { recorder } = await behindProxy()
+      const events = storedEvents('dog', 1, 2)
+      for (const lose of [() => proxy.loseNextReply(), () => proxy.loseNextStatement(/^SELECT .*encode\(state/)]) {
+        const happened = lose()
+        const error = await rejection(recorder.insertEvents(events), OperationalError)
+        await happened
+        expect([error.retryable, isOutcomeUnknown(error)]).to.deep.equal([true, true])
+      }
+      expect(await recorder.insertEvents(events)).to.have.length(2)
+      expect(await place.stored()).to.deep.equal(['first 1', 'dog 1', 'dog 2'])
+    })
+
     describe('with the answer to a save', () => {
       let school: Application<School['datastore']>
 
@@ -253,6 +291,11 @@ for (const poolOwner of poolOwners) {
         [
           ' in a savepoint',
           (dog: Dog) => school.transaction(() => school.transaction(() => school.save(dog))),
+          'COMMIT',
+        ],
+        [
+          ' in a transaction that writes at its end',
+          (dog: Dog) => school.transaction(() => school.save(dog), { autoflush: false }),
           'COMMIT',
         ],
       ] as const) {
