@@ -185,13 +185,13 @@ function cases(serve: Serve, stopsAtHangUp: boolean, open: () => Promise<Databas
     expect((await stored()).owners).to.deep.equal(['Ann'])
   })
 
-  it('holds nothing up for a client that does not read its answer', async () => {
+  it('has nothing open in the database for a client that does not read its answer', async () => {
     const rows = [...Array(4000).keys()].map((n) => ({ owner: `${n} `.repeat(400), dog: `dog ${n}`, kennel: 'North' }))
     await database.datastore.transaction((session) => session.insert(database.table).values(rows))
     const socket = connect(Number(new URL(url).port), '127.0.0.1')
     socket.write('GET /owners HTTP/1.1\r\nhost: x\r\n\r\n')
     await once(socket, 'readable') // some of it has come, the rest doesn't fit
-    expect((await post({ owner: 'Ann', dog: 'Buster', kennel: 'North' })).status).to.equal(201)
+    await database.datastore.close() // which waits for what is open
     socket.destroy()
   })
 
