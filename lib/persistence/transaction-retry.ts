@@ -203,7 +203,7 @@ function decorate(
 }
 
 function repeated(retry: Retry, fn: unknown): Function {
-  if (typeof fn !== 'function' || /^class\b/.test(Function.prototype.toString.call(fn))) {
+  if (typeof fn !== 'function' || /^class\b(?!\s*\()/.test(Function.prototype.toString.call(fn))) {
     throw new ProgrammingError('transactionRetry() takes a function or is on a method; with options, these come first')
   }
   if (/^(Async)?GeneratorFunction$/.test(fn.constructor.name)) {

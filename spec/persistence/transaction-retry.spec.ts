@@ -108,6 +108,12 @@ describe('transactionRetry()', () => {
       if (calls === 1) throw lost()
       return `${word} ${calls}`
     })
+    const { class: named } = {
+      class() {
+        return 'of that name'
+      },
+    }
+    expect(await transactionRetry(named)()).to.equal('of that name')
     const result: string = await unit('call')
     expect(result).to.equal('call 2')
   })
