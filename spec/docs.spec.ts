@@ -27,7 +27,12 @@ interface Block {
 }
 
 /** Pages whose fragments are quotations, and where they are taken from. */
-const quoting: Readonly<Record<string, string>> = { 'docs/guides/web-frameworks.md': 'docs/examples/web-frameworks' }
+const quoting: Readonly<Record<string, string>> = Object.fromEntries(
+  ['', '/express', '/fastify', '/hono', '/nestjs'].map((framework) => [
+    `docs/guides/web-frameworks${framework}.md`,
+    'docs/examples/web-frameworks',
+  ]),
+)
 
 const pages = findPages().filter((page) => !page.startsWith('docs/decisions/'))
 const programs = pages.flatMap((page) => programsOf(page, read(page)))

@@ -281,6 +281,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
       const mapper = await factory.mapper({ transcoder })
       await factory.datastore.ready()
+      this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = await factory.applicationRecorder({ ready: false })
       return { factory, recorder, events: new EventStore(mapper, recorder) }
     } catch (error) {

@@ -13,6 +13,7 @@ import type {
 } from '../persistence/recorders.js'
 import type { Notification, StoredEvent } from '../persistence/stored-event.js'
 import { type OpenTransaction, PassesTransactionsOn, type Transactional } from '../persistence/transactional.js'
+import { requireSwitch } from '../persistence/session.js'
 import type { Transcoder } from '../persistence/transcoder.js'
 
 /*
@@ -79,10 +80,20 @@ export class DeferredRecorder<Session> extends PassesTransactionsOn<Session> imp
 /** The datastore of an application that is not connected yet. */
 export class DeferredDatastore<Session> extends PassesTransactionsOn<Session> implements AnyDatastore<Session> {
   readonly #factory: Deferred<Factory>
+  readonly #env: Environment
+  /** What is set before it is connected. */
+  #autoflush: boolean | undefined
 
-  constructor(factory: Deferred<Factory>) {
+  constructor(factory: Deferred<Factory>, env: Environment) {
     super()
     this.#factory = factory
+    this.#env = env
+  }
+
+  /** Tells the datastore, which is connected now, what was set before. */
+  tell(datastore: AnyDatastore): void {
+    if (this.#autoflush !== undefined) datastore.autoflush = this.#autoflush
+    this.#autoflush = undefined
   }
 
   get dialect(): string {
@@ -94,11 +105,14 @@ export class DeferredDatastore<Session> extends PassesTransactionsOn<Session> im
   }
 
   get autoflush(): boolean {
-    return this.#known().autoflush
+    const known = this.#factory.known()
+    return known ? known.datastore.autoflush : (this.#autoflush ?? this.#env.yes('DRIZZLE_AUTOFLUSH', true))
   }
 
   set autoflush(on: boolean) {
-    this.#known().autoflush = on
+    const known = this.#factory.known()
+    if (known) known.datastore.autoflush = on
+    else this.#autoflush = requireSwitch("A datastore's autoflush", on)
   }
 
   async ready(): Promise<void> {
@@ -136,13 +150,13 @@ export class DeferredDatastore<Session> extends PassesTransactionsOn<Session> im
 
 /** The factory of an application that is not connected yet. */
 export class DeferredFactory extends Factory {
-  readonly datastore: AnyDatastore
+  readonly datastore: DeferredDatastore<unknown>
   readonly #factory: Deferred<Factory>
 
   constructor(env: Environment, factory: Deferred<Factory>) {
     super(env)
     this.#factory = factory
-    this.datastore = new DeferredDatastore(factory)
+    this.datastore = new DeferredDatastore(factory, this.env)
   }
 
   async aggregateRecorder(purpose?: 'events' | 'snapshots', making?: RecorderMaking): Promise<AggregateRecorder> {

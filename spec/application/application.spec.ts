@@ -48,6 +48,26 @@ describe('an application’s options', () => {
   })
 })
 
+describe('a datastore’s autoflush', () => {
+  it('may be set before the application is connected, as the environment or not', async () => {
+    for (const [DRIZZLE_AUTOFLUSH, then] of [
+      ['yes', false],
+      ['no', true],
+    ] as const) {
+      const school = new TrainingSchool({ env: { DRIZZLE_AUTOFLUSH } })
+      const { datastore } = school.recorder
+      expect(datastore.autoflush).to.equal(!then)
+      expect(() => (datastore.autoflush = 'no' as never)).to.throw(ProgrammingError, 'true or false')
+      datastore.autoflush = then
+      expect(datastore.autoflush).to.equal(then)
+      const saved = await school.recorder.transaction(async () => school.save(new Dog('Fido')))
+      expect(saved).to.have.length(then ? 1 : 0)
+      expect(datastore.autoflush).to.equal(then)
+      await school.close()
+    }
+  })
+})
+
 describe('an application’s environment', () => {
   class Kennel extends Application {
     static readonly env = { COLOUR: 'static', SIZE: 'static', KENNEL_SHAPE: 'static', SPEC_TASTE: 'static' }
