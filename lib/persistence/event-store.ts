@@ -25,11 +25,14 @@ export class EventStore {
   /**
    * Stores events, all or none.
    *
+   * @param storedEvents  What they are stored as, by `toStoredEvents`.
    * @returns A recording for each, in order; `[]` where the recorder gives no notification ids.
    * @throws RecordConflictError  A version is already recorded.
    */
-  async put(domainEvents: readonly DomainEvent[]): Promise<Recording[]> {
-    const storedEvents = this.#toStoredEvents(domainEvents)
+  async put(
+    domainEvents: readonly DomainEvent[],
+    storedEvents: readonly StoredEvent[] = this.toStoredEvents(domainEvents),
+  ): Promise<Recording[]> {
     let ids: number[]
     try {
       ids = await this.#recorder.insertEvents(storedEvents)
@@ -51,13 +54,11 @@ export class EventStore {
   }
 
   /** Notes that these events may be stored or not: put again, they are taken for stored if they are found. */
-  doubt(recordings: readonly Recording[]): void {
-    for (const { domainEvent, notification } of recordings) {
-      const { originatorId, originatorVersion, topic, state } = notification
-      const stored = { originatorId, originatorVersion, topic, state }
-      doubt([stored])
-      this.#doubt(domainEvent, stored)
-    }
+  doubt(domainEvents: readonly DomainEvent[], storedEvents: readonly StoredEvent[]): void {
+    doubt(storedEvents)
+    storedEvents.forEach((stored, index) => {
+      this.#doubt(domainEvents[index] as DomainEvent, stored)
+    })
   }
 
   /** One originator's events, by version; frozen. */
@@ -103,7 +104,8 @@ export class EventStore {
     this.#inDoubt.set(domainEvent, stored)
   }
 
-  #toStoredEvents(domainEvents: readonly DomainEvent[]): StoredEvent[] {
+  /** What these events are stored as; those that may be stored, as before. */
+  toStoredEvents(domainEvents: readonly DomainEvent[]): StoredEvent[] {
     const storedEvents = this.#mapper.toStoredEvents(domainEvents)
     if (!this.#isAnyInDoubt) return storedEvents
     return storedEvents.map((stored, index) => this.#inDoubt.get(domainEvents[index] as DomainEvent) ?? stored)

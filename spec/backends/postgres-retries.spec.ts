@@ -255,6 +255,11 @@ for (const poolOwner of poolOwners) {
           (dog: Dog) => school.transaction(() => school.transaction(() => school.save(dog))),
           'COMMIT',
         ],
+        [
+          ' in a transaction with autoflush off',
+          (dog: Dog) => school.transaction(() => school.save(dog), { autoflush: false }),
+          'COMMIT',
+        ],
       ] as const) {
         it(`${where ? `made${where} ` : ''}gives the aggregate its events back, which are found when it is saved again`, async () => {
           const dog = new Dog('Fido')
