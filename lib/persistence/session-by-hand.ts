@@ -100,7 +100,12 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
 
   async commit(): Promise<void> {
     this.requireOpen()
-    await (this.#committing = this.current.commit())
+    const { current } = this
+    const isUnderWay = current.isEnding
+    const committing = current.commit()
+    // a second one is refused at once, and is not what close() waits for
+    if (!isUnderWay) this.#committing = committing
+    await committing
   }
 
   async rollback(): Promise<void> {

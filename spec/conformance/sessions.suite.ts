@@ -70,6 +70,18 @@ export function sessionsSuite(define: DefineCase, backend: Backend): void {
       await school.register('Rex')
     })
 
+    define('waits at its end for a commit that is under way, although another one was refused', async (opened) => {
+      const school = schoolOn(opened)
+      const session = await openSession(opened)
+      await session.run(() => school.register('Fido'))
+      let isCommitted = false
+      const committing = session.commit().then(() => (isCommitted = true))
+      await rejection(session.commit(), InterfaceError, 'ended')
+      await session.close()
+      expect(isCommitted).to.equal(true)
+      await committing
+    })
+
     define('takes no calls after its end', async (opened) => {
       const school = schoolOn(opened)
       const session = await openSession(opened)
