@@ -195,12 +195,14 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
-      let recordings: Recording[] = []
+      let isPut = false
+      const storedEvents = events.toStoredEvents(domainEvents)
       recorder.onRollback?.((isOutcomeUnknown) => {
-        if (isOutcomeUnknown) events.doubt(domainEvents, recordings)
+        if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
         taken.giveBack()
       })
-      recordings = await events.put(domainEvents)
+      const recordings = await events.put(domainEvents, storedEvents)
+      isPut = true
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {

@@ -58,12 +58,12 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     if (!this.#isThere && this.datastore.isReachable()) await this.#setUp(this.datastore.currentIfAny())
   }
 
-  protected setUp(): Promise<void> | undefined {
+  protected setUp(): Promise<CurrentTransaction | undefined> | undefined {
     return this.#isThere ? undefined : this.#setUpForUse()
   }
 
   protected async read<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
-    if (!this.#isThere) await this.#setUpForUse()
+    if (!this.#isThere) (await this.#setUpForUse())?.requireOpen()
     return this.datastore.read(work)
   }
 
@@ -79,20 +79,26 @@ class DrizzleRecorder<D extends AnyDrizzleDatastore> extends RecorderOn<D> {
     } catch (error) {
       return Promise.reject(error)
     }
-    return this.#setUpForUse().then(() => this.datastore.append(insert))
+    return this.#setUpForUse().then((transaction) => {
+      transaction?.requireOpen()
+      return this.datastore.append(insert)
+    })
   }
 
   protected async write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
-    if (!this.#isThere) await this.#setUpForUse()
+    if (!this.#isThere) (await this.#setUpForUse())?.requireOpen()
     return this.datastore.write(work)
   }
 
-  async #setUpForUse(): Promise<void> {
+  /** @returns What the call belongs to. Meanwhile over, a session would begin another: it is checked right before the call. */
+  async #setUpForUse(): Promise<CurrentTransaction | undefined> {
     const finding = this.datastore.known()
     if (finding) await finding
     const transaction = this.datastore.current()
     // without a scope there may be nothing to make them on: the call that needs them says so
-    if (transaction || this.datastore.isReachable()) await this.#setUp(transaction)
+    if (!transaction && !this.datastore.isReachable()) return undefined
+    await this.#setUp(transaction)
+    return transaction
   }
 
   async #setUp(transaction: CurrentTransaction | undefined): Promise<void> {
@@ -200,7 +206,7 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
   async selectTexts(originatorId: string, begin: BeginTexts, options: SelectEventsOptions = {}): Promise<boolean> {
     checkSelect(originatorId, options)
     const settingUp = this.setUp()
-    if (settingUp) await settingUp
+    if (settingUp) (await settingUp)?.requireOpen()
     return this.datastore.selectTexts(this.events, originatorId, begin, options)
   }
 }

@@ -13,8 +13,6 @@ export class EventStore {
   /** As what events were stored that may be stored: mapped anew, those that are encrypted would not be the same. */
   readonly #inDoubt = new WeakMap<DomainEvent, StoredEvent>()
   #isAnyInDoubt = false
-  /** As what events are stored that wait for a flush. */
-  readonly #waiting = new WeakMap<DomainEvent, StoredEvent>()
 
   constructor(mapper: Mapper, recorder: AggregateRecorder) {
     this.#mapper = mapper
@@ -27,11 +25,14 @@ export class EventStore {
   /**
    * Stores events, all or none.
    *
+   * @param storedEvents  What they are stored as, by `toStoredEvents`.
    * @returns A recording for each, in order; `[]` where the recorder gives no notification ids.
    * @throws RecordConflictError  A version is already recorded.
    */
-  async put(domainEvents: readonly DomainEvent[]): Promise<Recording[]> {
-    const storedEvents = this.#toStoredEvents(domainEvents)
+  async put(
+    domainEvents: readonly DomainEvent[],
+    storedEvents: readonly StoredEvent[] = this.toStoredEvents(domainEvents),
+  ): Promise<Recording[]> {
     let ids: number[]
     try {
       ids = await this.#recorder.insertEvents(storedEvents)
@@ -43,8 +44,6 @@ export class EventStore {
       throw error
     }
     if (this.#isAnyInDoubt) for (const event of domainEvents) this.#inDoubt.delete(event)
-    if (ids.length === 0)
-      storedEvents.forEach((each, index) => this.#waiting.set(domainEvents[index] as DomainEvent, each))
     return ids.map((id, index) => {
       const { originatorId, originatorVersion, topic, state } = storedEvents[index] as (typeof storedEvents)[number]
       return {
@@ -54,17 +53,11 @@ export class EventStore {
     })
   }
 
-  /**
-   * Notes that these events may be stored or not: put again, they are taken for stored if they are found.
-   *
-   * @param recordings  What `put` has returned for them.
-   */
-  doubt(domainEvents: readonly DomainEvent[], recordings: readonly Recording[]): void {
-    domainEvents.forEach((domainEvent, index) => {
-      const stored = recordings[index] ? withoutId(recordings[index].notification) : this.#waiting.get(domainEvent)
-      if (!stored) return
-      doubt([stored])
-      this.#doubt(domainEvent, stored)
+  /** Notes that these events may be stored or not: put again, they are taken for stored if they are found. */
+  doubt(domainEvents: readonly DomainEvent[], storedEvents: readonly StoredEvent[]): void {
+    doubt(storedEvents)
+    storedEvents.forEach((stored, index) => {
+      this.#doubt(domainEvents[index] as DomainEvent, stored)
     })
   }
 
@@ -111,7 +104,8 @@ export class EventStore {
     this.#inDoubt.set(domainEvent, stored)
   }
 
-  #toStoredEvents(domainEvents: readonly DomainEvent[]): StoredEvent[] {
+  /** What these events are stored as; those that may be stored, as before. */
+  toStoredEvents(domainEvents: readonly DomainEvent[]): StoredEvent[] {
     const storedEvents = this.#mapper.toStoredEvents(domainEvents)
     if (!this.#isAnyInDoubt) return storedEvents
     return storedEvents.map((stored, index) => this.#inDoubt.get(domainEvents[index] as DomainEvent) ?? stored)
@@ -126,8 +120,4 @@ export class EventStore {
     if (asText && (await this.#recorder.selectTexts?.(originatorId, begin, options))) return
     begin()(await this.#recorder.selectEvents(originatorId, options))
   }
-}
-
-function withoutId({ originatorId, originatorVersion, topic, state }: StoredEvent): StoredEvent {
-  return { originatorId, originatorVersion, topic, state }
 }

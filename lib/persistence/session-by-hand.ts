@@ -12,6 +12,8 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
   #current: Transaction<Session, Connection> | undefined
   /** What the user has set, for this transaction and those after it. */
   #autoflush: boolean | undefined
+  /** How many `noAutoflush` are under way, whichever transaction they were begun in. */
+  readonly #holding = { count: 0 }
   #committing: Promise<void> | undefined
   #isClosed = false
 
@@ -22,7 +24,7 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
   /** The transaction that a call made now belongs to; once the session is closed, the last one. */
   get current(): Transaction<Session, Connection> {
     if (!this.#current?.isOpen && !this.#isClosed)
-      this.#current = this.#transactions.idle({ autoflush: this.#autoflush })
+      this.#current = this.#transactions.idle({ autoflush: this.#autoflush }, this.#holding)
     // close() has left one
     return this.#current as Transaction<Session, Connection>
   }
@@ -43,14 +45,22 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
     this.current.requireStatement()
   }
 
-  /** What a statement of the user's runs on, after the transaction has been begun. */
-  async connection(): Promise<Connection> {
-    this.requireStatement()
-    const transaction = this.current
+  /**
+   * Runs a statement of the user's, after the transaction has been begun.
+   *
+   * @param work  Called right after the check that the transaction is open: a moment later it may be over.
+   * @param transaction  The one that was current when the statement was called: it does not belong into the next one.
+   */
+  async statement<T>(
+    work: (connection: Connection) => T | Promise<T>,
+    transaction: Transaction<Session, Connection>,
+  ): Promise<T> {
+    this.requireOpen()
+    transaction.requireStatement()
     await transaction.begin()
     this.requireOpen()
     transaction.requireStatement()
-    return transaction.connection
+    return work(transaction.connection)
   }
 
   inside<T>(fn: () => T): T {
@@ -90,7 +100,12 @@ export class SessionByHand<Session, Connection> implements LeadsToTransaction<Se
 
   async commit(): Promise<void> {
     this.requireOpen()
-    await (this.#committing = this.current.commit())
+    const { current } = this
+    const isUnderWay = current.isEnding
+    const committing = current.commit()
+    // a second one is refused at once, and is not what close() waits for
+    if (!isUnderWay) this.#committing = committing
+    await committing
   }
 
   async rollback(): Promise<void> {

@@ -66,7 +66,8 @@ export interface TransactionRetry {
  * With `total: 5, backoffFactor: 0.1, backoffMax: 1` it waits 0, 0.2, 0.4, 0.8 and 1 s.
  *
  * @throws ProgrammingError  An option can't be, or it is on something else than a function or method. Called inside an open
- *   transaction without `session`, it rejects with one: what is lost there can't be repaired from inside.
+ *   transaction without `session`, it rejects with one: what is lost there can't be repaired from inside. In a session that has
+ *   done nothing yet it is called, and repeated until something was done in that.
  * @throws unknown  From the function it makes: the last error, unchanged; others at once; where rolling `session` back fails,
  *   the error of that; the signal's reason.
  * @see nameko-sqlalchemy, `transaction_retry`: same schedule.
@@ -131,6 +132,8 @@ class Retry {
         return await work()
       } catch (error) {
         if (!this.#retryOn(error)) throw error
+        // a session's transaction that was idle, and has begun: what was done in it would be done twice
+        if (this.#session === undefined && isInTransaction()) throw error
         failure = error
       }
       // the last time too: whoever catches the error can go on with the session

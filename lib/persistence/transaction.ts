@@ -37,7 +37,7 @@ export function isInTransaction(): boolean {
       value instanceof Transaction
         ? value
         : (value as Partial<LeadsToTransaction<unknown, unknown>> | undefined)?.current
-    return transaction !== undefined && transaction.isOpen && !transaction.isIdle
+    return transaction !== undefined && transaction.isOpen && !transaction.isUntouched
   })
 }
 
@@ -114,10 +114,15 @@ export class Transactions<Session, Connection> {
     return this.#runIn(transaction, () => started(fn()))
   }
 
-  /** A transaction that the database is told of when something is first done in it. */
-  idle(options: Pick<TransactionOptions, 'autoflush'> = {}): Transaction<Session, Connection> {
+  /**
+   * A transaction that the database is told of when something is first done in it.
+   *
+   * @param holding  How many `noAutoflush` are under way, counted with other transactions.
+   */
+  idle(options: Pick<TransactionOptions, 'autoflush'>, holding: { count: number }): Transaction<Session, Connection> {
     const transaction: Transaction<Session, Connection> = new Transaction(this, undefined, options, this.#timeoutMs, {
       begin: () => this.translated(() => this.outside(() => this.#begin(transaction, {}))),
+      holding,
     })
     return transaction
   }
@@ -213,15 +218,20 @@ export class Transaction<Session, Connection> {
   readonly #waiting = new WaitingInserts<Connection>()
   #autoflush: boolean
   /** How many `noAutoflush` are under way. */
-  #holding = 0
+  readonly #holding: { count: number }
 
   constructor(
     transactions: Transactions<Session, Connection>,
     parent: Transaction<Session, Connection> | undefined,
     options: TransactionOptions,
     timeoutMs: number,
-    { begin, isUsersOwn = false }: { begin?: () => Promise<Unit<Session, Connection>>; isUsersOwn?: boolean } = {},
+    {
+      begin,
+      holding = { count: 0 },
+      isUsersOwn = false,
+    }: { begin?: () => Promise<Unit<Session, Connection>>; holding?: { count: number }; isUsersOwn?: boolean } = {},
   ) {
+    this.#holding = holding
     this.#isUsersOwn = isUsersOwn
     this.#transactions = transactions
     this.#begin = begin
@@ -249,6 +259,11 @@ export class Transaction<Session, Connection> {
   /** Whether it is open, and the database has not been told of it: nothing has been done in it that needs it. */
   get isIdle(): boolean {
     return !this.#unit && !this.#isBeginning && this.#state === 'open'
+  }
+
+  /** Whether it is idle, and nothing waits in it either. */
+  get isUntouched(): boolean {
+    return this.isIdle && this.#waiting.isEmpty
   }
 
   get state(): string {
@@ -353,7 +368,8 @@ export class Transaction<Session, Connection> {
   write<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {
     this.requireCommits()
     return this.take((connection) =>
-      this.#waiting.isEmpty ? work(connection) : this.#writeWaiting().then(() => work(connection)),
+      // a rollback doesn't wait for its turn: asked again for the connection, which may be another's by then
+      this.#waiting.isEmpty ? work(connection) : this.#writeWaiting().then(() => work(this.#begun.connection)),
     )
   }
 
@@ -376,7 +392,7 @@ export class Transaction<Session, Connection> {
 
   /** Whether saves are written at once. What is set while a `noAutoflush` is under way holds once that has ended. */
   get autoflush(): boolean {
-    return this.#autoflush && this.#holding === 0
+    return this.#autoflush && this.#holding.count === 0
   }
 
   set autoflush(on: boolean) {
@@ -388,9 +404,9 @@ export class Transaction<Session, Connection> {
   noAutoflush<T>(fn: () => T): T {
     this.requireOpen()
     if (typeof fn !== 'function') throw new ProgrammingError('noAutoflush() takes a function')
-    this.#holding += 1
+    this.#holding.count += 1
     const done = () => {
-      this.#holding -= 1
+      this.#holding.count -= 1
     }
     let result: T
     try {
@@ -419,7 +435,7 @@ export class Transaction<Session, Connection> {
   }
 
   #writeWaiting(): Promise<void> {
-    return this.#waiting.write(this.#begun.connection)
+    return this.#waiting.write(() => this.#begun.connection)
   }
 
   async #takeNew<T>(work: (connection: Connection) => T | Promise<T>): Promise<T> {

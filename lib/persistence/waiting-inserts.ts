@@ -33,14 +33,18 @@ export class WaitingInserts<Connection> {
     this.#inserts = []
   }
 
-  /** Writes what waits now. What could not be written, and what came after it, goes on waiting. */
-  async write(connection: Connection): Promise<void> {
+  /**
+   * Writes what waits now. What could not be written, and what came after it, goes on waiting.
+   *
+   * @param connection  Asked before each insert: the transaction may have ended meanwhile, and throws then.
+   */
+  async write(connection: () => Connection): Promise<void> {
     const taken = this.#inserts.length
     const left = byTable(this.#inserts)
     try {
       for (let [next] = left; next; [next] = left) {
-        if (next.events.length > 0) await next.insert(connection, next.events)
-        await next.insertTracking?.(connection)
+        if (next.events.length > 0) await next.insert(connection(), next.events)
+        await next.insertTracking?.(connection())
         left.shift()
       }
     } finally {

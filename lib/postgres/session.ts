@@ -64,7 +64,7 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   /** The handle of one transaction. */
   session(channel: Channel, transaction: AnyTransaction): PostgresSession<Schema> {
     const session = new CheckedSession(
-      new Client((sql, parameters, how) => {
+      new Client(() => (sql, parameters, how) => {
         transaction.requireStatement()
         return channel.send(sql, parameters, how)
       }) as never,
@@ -84,7 +84,11 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
   /** The handle of a session that is managed by hand. Its statements begin the transaction where it has not begun. */
   sessionByHand(byHand: SessionByHand<PostgresSession<Schema>, PostgresConnection>): PostgresSessionByHand<Schema> {
     const session = new CheckedSession(
-      new Client(async (sql, parameters, how) => (await byHand.connection()).send(sql, parameters, how)) as never,
+      new Client(() => {
+        const { current } = byHand
+        return (sql, parameters, how) =>
+          byHand.statement((connection) => connection.send(sql, parameters, how), current)
+      }) as never,
       this.#dialect,
       this.#schema,
       this.#options,
@@ -105,7 +109,7 @@ export class DrizzleHandles<Schema extends Record<string, unknown>> {
    * @param given  The user's own database, whose client and cache this one has too.
    */
   database({ send, transaction }: OutsideOptions, given: object = {}): PostgresDatabase<Schema> {
-    const session = new CheckedSession(new Client(send) as never, this.#dialect, this.#schema, this.#options)
+    const session = new CheckedSession(new Client(() => send) as never, this.#dialect, this.#schema, this.#options)
     session.check = refuseTransactionControl
     const db = new PgDatabase(this.#dialect, session as never, this.#schema)
     const { $client, $cache } = given as { readonly $client?: unknown; readonly $cache?: unknown }
@@ -253,14 +257,16 @@ class CheckedSession extends PostgresJsSession<never, Record<string, unknown>, R
 
 /** What Drizzle's session takes for the client. */
 class Client {
-  readonly #send: Channel['send']
+  readonly #sending: () => Channel['send']
 
-  constructor(send: Channel['send']) {
-    this.#send = send
+  /** @param sending  How a statement is sent that is made now. */
+  constructor(sending: () => Channel['send']) {
+    this.#sending = sending
   }
 
   unsafe(sql: string, parameters: readonly unknown[] = [], { prepare = false }: { prepare?: boolean } = {}) {
-    return new Statement((values) => this.#send(sql, parameters, { prepare, values }))
+    const send = this.#sending()
+    return new Statement((values) => send(sql, parameters, { prepare, values }))
   }
 }
 

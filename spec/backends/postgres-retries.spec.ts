@@ -294,7 +294,7 @@ for (const poolOwner of poolOwners) {
           'COMMIT',
         ],
         [
-          ' in a transaction that writes at its end',
+          ' in a transaction with autoflush off',
           (dog: Dog) => school.transaction(() => school.save(dog), { autoflush: false }),
           'COMMIT',
         ],

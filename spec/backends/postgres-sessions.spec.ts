@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm'
 import { pgTable, text } from 'drizzle-orm/pg-core'
 import { Application } from '../../lib/application/application.js'
 import { scopedSession } from '../../lib/drizzle/index.js'
-import { IntegrityError, NotSupportedError, OperationalError } from '../../lib/errors.js'
+import { IntegrityError, InterfaceError, NotSupportedError, OperationalError } from '../../lib/errors.js'
 import type { PostgresDatastore } from '../../lib/postgres/index.js'
 import { Dog } from '../support/dogs.js'
 import { createOwners, type FreshSchema, freshSchema } from '../support/postgres-backends.js'
@@ -60,6 +60,18 @@ describePostgres('A session by hand on PostgreSQL', () => {
         await session.commit()
         expect(await datastore.db.select().from(owners)).to.deep.equal([{ name: 'Dora' }])
         expect(await school.repository.has(dog.id)).to.equal(true)
+      })
+
+      it('has no statement in its next transaction that was called before a rollback', async () => {
+        await using session = await datastore.openSession()
+        for (const begun of [false, true]) {
+          if (begun) await session.insert(owners).values({ name: 'Ann' })
+          const inserting = failure(session.insert(owners).values({ name: 'Bea' }).execute())
+          await session.rollback()
+          expect(await inserting).to.be.instanceOf(InterfaceError)
+          await session.commit()
+        }
+        expect(await datastore.db.select().from(owners)).to.deep.equal([])
       })
 
       it('can be closed after its connection died, as a scope ends', async () => {

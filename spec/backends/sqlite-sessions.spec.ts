@@ -3,7 +3,13 @@ import { expect } from 'chai'
 import { sql } from 'drizzle-orm'
 import { Application } from '../../lib/application/application.js'
 import { scopedSession } from '../../lib/drizzle/index.js'
-import { IntegrityError, NotSupportedError, OperationalError, ProgrammingError } from '../../lib/errors.js'
+import {
+  IntegrityError,
+  InterfaceError,
+  NotSupportedError,
+  OperationalError,
+  ProgrammingError,
+} from '../../lib/errors.js'
 import { type SqliteDatastore, sqlite } from '../../lib/sqlite/index.js'
 import { Dog } from '../support/dogs.js'
 import { failure, rejection } from '../support/rejection.js'
@@ -43,6 +49,18 @@ describe('A session by hand on SQLite', () => {
     expect(await reading.select().from(owners)).to.deep.equal([{ name: 'Ann' }])
     await reading.insert(owners).values({ name: 'Bea' })
     expect(await reading.select().from(owners)).to.have.length(2)
+  })
+
+  it('has no statement in its next transaction that was called before a rollback', async () => {
+    await using session = await datastore.openSession()
+    for (const begun of [false, true]) {
+      if (begun) await session.insert(owners).values({ name: 'Ann' })
+      const inserting = failure(session.insert(owners).values({ name: 'Bea' }).execute())
+      await session.rollback()
+      expect(await inserting).to.be.instanceOf(InterfaceError)
+      await session.commit()
+    }
+    expect(await datastore.db.select().from(owners)).to.deep.equal([])
   })
 
   it('waits for one of another datastore on the same file', async () => {

@@ -1,5 +1,6 @@
 import type { Backend } from '../support/backend.js'
 import { casesOf } from '../support/cases.js'
+import { abandonedWorkSuite } from './abandoned-work.suite.js'
 import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
@@ -45,6 +46,7 @@ const suites = [
   recorderModelSuite,
   transactionsSuite,
   sessionsSuite,
+  abandonedWorkSuite,
   nestedTransactionsSuite,
   autoflushSuite,
   retriesSuite,

@@ -5,6 +5,7 @@ import type { Backend } from '../support/backend.js'
 import type { DefineCase } from '../support/cases.js'
 import { Dog } from '../support/dogs.js'
 import { rejection } from '../support/rejection.js'
+import { openSession } from '../support/sessions.js'
 import { storedEvent, versions } from '../support/stored-events.js'
 import { schoolOn } from '../support/training-school.js'
 
@@ -58,6 +59,37 @@ export function retriesSuite(define: DefineCase, _backend: Backend): void {
       await recorder.transaction(() => rejection(unit(), ProgrammingError, 'outermost'))
       expect(await recorder.selectEvents('dog')).to.have.length(0)
       expect(await unit()).to.have.length(1)
+    })
+
+    define('is repeated in a session as long as the session has done nothing in it', async (opened) => {
+      const recorder = await opened.factory().applicationRecorder()
+      await using session = await openSession(opened)
+      for (const autoflush of [true, false]) {
+        session.autoflush = autoflush
+        let calls = 0
+        const failing = transactionRetry(async () => {
+          calls += 1
+          await recorder.insertEvents([storedEvent(`attempt ${calls}`, 1)])
+          throw lost()
+        })
+        await rejection(
+          session.run(() => failing()),
+          OperationalError,
+        )
+        // what it did is still there, and would be done twice
+        expect(calls).to.equal(1)
+        await session.rollback()
+        const idle = transactionRetry(async () => {
+          calls += 1
+          if (calls === 2) throw lost()
+          await recorder.insertEvents([storedEvent('dog', autoflush ? 1 : 2)])
+        })
+        await session.run(() => idle())
+        expect(calls).to.equal(3)
+        await session.commit()
+      }
+      expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1, 2])
+      expect(await recorder.selectEvents('attempt 1')).to.have.length(0)
     })
 
     define('does those before it again that were committed, where a unit has several', async ({ factory }) => {

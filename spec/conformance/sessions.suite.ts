@@ -70,6 +70,18 @@ export function sessionsSuite(define: DefineCase, backend: Backend): void {
       await school.register('Rex')
     })
 
+    define('waits at its end for a commit that is under way, although another one was refused', async (opened) => {
+      const school = schoolOn(opened)
+      const session = await openSession(opened)
+      await session.run(() => school.register('Fido'))
+      let isCommitted = false
+      const committing = session.commit().then(() => (isCommitted = true))
+      await rejection(session.commit(), InterfaceError, 'ended')
+      await session.close()
+      expect(isCommitted).to.equal(true)
+      await committing
+    })
+
     define('takes no calls after its end', async (opened) => {
       const school = schoolOn(opened)
       const session = await openSession(opened)
@@ -180,6 +192,27 @@ export function sessionsSuite(define: DefineCase, backend: Backend): void {
       expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1, 2])
       expect(await recorder.selectEvents('undone')).to.deep.equal([])
     })
+
+    define(
+      'lets saves wait for as long as noAutoflush(fn) is under way, whatever is committed in it',
+      async (opened) => {
+        const recorder = await opened.factory().applicationRecorder()
+        await using session = await openSession(opened)
+        const save = (version: number) => session.run(() => recorder.insertEvents([storedEvent('dog', version)]))
+        await session.noAutoflush(async () => {
+          expect(await save(1)).to.deep.equal([])
+          await session.commit()
+          expect(session.autoflush).to.equal(false)
+          expect(await save(2)).to.deep.equal([])
+          await session.rollback()
+          expect(await save(2)).to.deep.equal([])
+        })
+        expect(session.autoflush).to.equal(true)
+        expect(await save(3)).to.have.length(1)
+        await session.commit()
+        expect(versions(await recorder.selectEvents('dog'))).to.deep.equal([1, 2, 3])
+      },
+    )
 
     define('is independent of the current transaction, and of a session whose run it is opened in', async (opened) => {
       const { datastore } = opened

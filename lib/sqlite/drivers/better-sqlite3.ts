@@ -150,15 +150,17 @@ export class BetterSqlite3Driver<Schema extends Record<string, unknown>> impleme
   handleOf(session: SessionByHand<SqliteSession<Schema>, SqliteConnection>): SqliteSessionByHand<Schema> {
     const run = async <T>(sql: string, work: (connection: SqliteConnection) => T): Promise<T> => {
       session.requireStatement()
+      const { current } = session
       await this.#datastore().ready()
       // before its first write it has not taken the writer, whom others need meanwhile
-      if (session.current.isIdle && (await this.#isKnownToRead(sql)) && session.current.isIdle) {
+      if (current.isIdle && (await this.#isKnownToRead(sql)) && current.isIdle) {
         session.requireStatement()
         return this.read(work)
       }
-      const connection = await session.connection()
-      connection.requireTransactionAlive()
-      return work(connection)
+      return session.statement((connection) => {
+        connection.requireTransactionAlive()
+        return work(connection)
+      }, current)
     }
     return this.#options.handles.sessionByHand(run, session)
   }
