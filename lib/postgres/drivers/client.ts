@@ -29,9 +29,27 @@ export interface PostgresQuery extends Promise<PostgresResult> {
   forEachFn?: (row: unknown[]) => void
 }
 
+/** How a statement is sent. */
+export interface PostgresQueryOptions {
+  readonly prepare: boolean
+  /**
+   * Told which connection has taken it, unless its parameters have to be described first.
+   *
+   * @returns Whether others may follow it at once.
+   */
+  readonly onexecute?: (connection: PostgresClientConnection) => boolean
+}
+
+/** One connection of a client, closed and opened again as often as need be. */
+export interface PostgresClientConnection {
+  readonly id: number
+  /** Closes it, and rejects what it has not answered. */
+  terminate(): void
+}
+
 /** What a client and a transaction of it have in common. */
 export interface PostgresSql {
-  unsafe(sql: string, parameters: readonly unknown[], options: { readonly prepare: boolean }): PostgresQuery
+  unsafe(sql: string, parameters: readonly unknown[], options: PostgresQueryOptions): PostgresQuery
 }
 
 /** A transaction of a client, or a savepoint in one. */
@@ -58,6 +76,8 @@ export interface PostgresParsedOptions {
   readonly transform: { readonly value: { readonly from?: unknown }; readonly row: { readonly from?: unknown } }
   readonly socket?: ((options: PostgresParsedOptions) => unknown) | undefined
   onclose?: ((id: number) => void) | undefined
+  /** Called with each statement that is sent, and with the number of the connection that sends it. */
+  debug?: ((id: number, ...what: unknown[]) => void) | boolean | undefined
   readonly ssl?: unknown
   readonly pass?: unknown
   readonly password?: unknown

@@ -1,6 +1,7 @@
 import { isConnectionLost, sqlState } from '../errors.js'
 import { startTimer } from '../../persistence/timers.js'
-import type { PostgresClient, PostgresResult, PostgresTransactionSql } from './client.js'
+import type { PostgresResult, PostgresSql, PostgresTransactionSql } from './client.js'
+import type { Closings } from './closings.js'
 import { type How, Line, unprepared } from './line.js'
 import { type Begun, commitLost, Lease } from './source.js'
 
@@ -9,7 +10,7 @@ export interface GivenTransactionParts {
   readonly sql: PostgresTransactionSql
   /** Settled when postgres.js has come to the end of it. */
   readonly ended: () => Promise<unknown>
-  readonly closings: Pick<Closings, 'underWay' | 'begin'>
+  readonly closings: Pick<Closings, 'underWay' | 'begin' | 'query'>
   /** How long a rollback may take. */
   readonly timeoutMs: number
   /** Of a savepoint. */
@@ -32,6 +33,7 @@ export class GivenTransaction implements Begun {
   readonly #parts: GivenTransactionParts
   readonly #line: Line
   readonly #lease: Lease
+  readonly #sql: PostgresSql
   /** postgres.js names savepoints s0, s1, … over all of a transaction; ours, where this is one. */
   readonly #names: { next: number }
   readonly #name: string
@@ -41,7 +43,7 @@ export class GivenTransaction implements Begun {
   #failure: { readonly error: unknown } | undefined
 
   constructor(parts: GivenTransactionParts, name = '') {
-    const { ended, parent } = parts
+    const { ended, parent, sql, closings } = parts
     this.#parts = parts
     this.#name = name
     this.#line = parent
@@ -49,6 +51,7 @@ export class GivenTransaction implements Begun {
       : new Line(() => {
           parts.closings.begin()
         })
+    this.#sql = { unsafe: (text, parameters, how) => closings.query(sql, text, parameters, how) }
     this.#lease = new Lease(parent ? parent.#lease : undefined)
     this.#names = parent ? parent.#names : { next: 0 }
     this.suspended = new Promise((resolve, reject) => {
@@ -152,49 +155,11 @@ export class GivenTransaction implements Begun {
     const { closings } = this.#parts
     if (closings.underWay) await closings.underWay
     try {
-      return await this.#line.send(this.#parts.sql, sql, parameters, how)
+      return await this.#line.send(this.#sql, sql, parameters, how)
     } catch (error) {
       this.#failure ??= { error }
       throw error
     }
-  }
-}
-
-/**
- * Knows when a client's connections close.
- *
- * A statement that is sent on one after its first sign of that, and before the client has cleared it away, is written to a
- * socket that is gone, which ends the process; or it is never answered, and the connection never used again. So for that
- * moment, which ends with the next turn of the event loop, everything of ours waits: any connection may be the one.
- */
-export class Closings {
-  underWay: Promise<void> | undefined
-  static readonly #all = new WeakMap<PostgresClient, Closings>()
-
-  static of(client: PostgresClient): Closings {
-    let closings = Closings.#all.get(client)
-    if (!closings) Closings.#all.set(client, (closings = new Closings(client)))
-    return closings
-  }
-
-  private constructor({ options }: PostgresClient) {
-    const told = options.onclose
-    // read by the client at each closing
-    options.onclose = (id) => {
-      this.begin()
-      told?.(id)
-    }
-  }
-
-  begin(): void {
-    // a timer, and not setImmediate: closed sockets say so right after the turn of those, when what was sent in it is not
-    // written yet; postgres.js then keeps it for ever, and uses the connection no more
-    this.underWay ??= new Promise((resolve) => {
-      setTimeout(() => {
-        this.underWay = undefined
-        resolve()
-      }, 1)
-    })
   }
 }
 

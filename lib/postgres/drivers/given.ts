@@ -4,7 +4,8 @@ import { startTimer } from '../../persistence/timers.js'
 import { isConnectionLost, sqlState } from '../errors.js'
 import { addArrayTypes, arrayTypes } from './array-types.js'
 import type { PostgresClient, PostgresPackage, PostgresResult } from './client.js'
-import { Closings, GivenTransaction, Undone } from './given-transaction.js'
+import { Closings } from './closings.js'
+import { GivenTransaction, Undone } from './given-transaction.js'
 import { closeHoles, type How, startedAs, unprepared } from './line.js'
 import { Link } from './link.js'
 import type { Begun, OutsideChannel, Source } from './source.js'
@@ -85,32 +86,46 @@ export class GivenSource implements Source {
     if (this.#closings.underWay) await this.#closings.underWay
     return new Promise((resolve, reject) => {
       let isWaiting = true
+      let isKept = false
+      let ended!: Promise<unknown>
       const timer = startTimer(() => {
         isWaiting = false
         this.#open.delete(ended) // nobody's any more
         reject(noConnection(this.#timeoutMs))
       }, this.#timeoutMs)
-      const ended: Promise<unknown> = this.#client
-        .begin(how, (sql) => {
-          clearTimeout(timer)
-          // too late: nobody is there any more, and postgres.js rolls back
-          if (!isWaiting) throw new Undone()
-          const transaction = new GivenTransaction({
-            sql,
-            ended: () => ended,
-            closings: this.#closings,
-            timeoutMs: this.#timeoutMs,
+      const begin = () => {
+        ended = this.#client
+          .begin(how, (sql) => {
+            answered()
+            clearTimeout(timer)
+            // never sent, it has begun nothing: what follows would be in no transaction, or in somebody else's
+            if (isKept) return new Promise<never>(() => undefined)
+            // too late: nobody is there any more, and postgres.js rolls back
+            if (!isWaiting) throw new Undone()
+            const transaction = new GivenTransaction({
+              sql,
+              ended: () => ended,
+              closings: this.#closings,
+              timeoutMs: this.#timeoutMs,
+            })
+            resolve(transaction)
+            return transaction.suspended
           })
-          resolve(transaction)
-          return transaction.suspended
-        })
-        .catch((error: unknown) => {
-          clearTimeout(timer)
-          const failure = markDriverError(error)
-          if (isConnectionLost(error)) this.#closings.begin()
-          reject(failure) // where it could not begin
-          throw failure
-        })
+          .catch((error: unknown) => {
+            answered()
+            clearTimeout(timer)
+            const failure = markDriverError(error)
+            if (isConnectionLost(error)) this.#closings.begin()
+            reject(failure) // where it could not begin
+            throw failure
+          })
+      }
+      const answered = this.#closings.watch(begin, (error) => {
+        isKept = true
+        clearTimeout(timer)
+        this.#open.delete(ended)
+        reject(error)
+      })
       this.#open.add(ended)
       const over = () => this.#open.delete(ended)
       ended.then(over, over)
@@ -155,7 +170,8 @@ export class GivenSource implements Source {
     unsent: WeakSet<object>,
   ): Promise<PostgresResult> {
     if (this.#closings.underWay) await this.#closings.underWay
-    const query = this.#client.unsafe(text, parameters, how)
+    const closings = this.#closings
+    const query = closings.query(this.#client, text, parameters, how)
     return new Promise<PostgresResult>((resolve, reject) => {
       const timer = startTimer(() => {
         if (query.state !== null) return // it runs: how long that takes is not ours to say
@@ -165,20 +181,30 @@ export class GivenSource implements Source {
         query.args = []
         query.forEachFn = () => undefined
       }, this.#timeoutMs)
-      startedAs(query, how).then(
-        (result) => {
-          clearTimeout(timer)
-          closeHoles(result)
-          resolve(result)
+      const answered = closings.watch(
+        () => {
+          startedAs(query, how).then(
+            (result) => {
+              answered()
+              clearTimeout(timer)
+              closeHoles(result)
+              resolve(result)
+            },
+            (error: unknown) => {
+              answered()
+              clearTimeout(timer)
+              if (query.state === null) {
+                markUnsent(error)
+                if (isOfServer(error)) unsent.add(error as object)
+              }
+              if (isConnectionLost(error)) closings.begin()
+              reject(markDriverError(error))
+            },
+          )
         },
-        (error: unknown) => {
+        (error) => {
           clearTimeout(timer)
-          if (query.state === null) {
-            markUnsent(error)
-            if (isOfServer(error)) unsent.add(error as object)
-          }
-          if (isConnectionLost(error)) this.#closings.begin()
-          reject(markDriverError(error))
+          reject(error)
         },
       )
     })

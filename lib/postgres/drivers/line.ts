@@ -50,11 +50,7 @@ export class Line {
   /** The connection is gone: nothing may be sent on it any more. */
   lose(cause?: unknown): void {
     if (this.#lost) return
-    this.#lost = new OperationalError('The connection to PostgreSQL was lost', {
-      cause,
-      code: driverCode(cause) ?? 'CONNECTION_CLOSED',
-      retryable: true,
-    })
+    this.#lost = connectionLost(cause)
     this.#onLost()
     // the driver rejects what it knows of by itself, with more to say; the rest follows
     setImmediate(() => {
@@ -150,6 +146,15 @@ export class Line {
     this.lose()
     throw new NotSupportedError('COPY is not for a connection that others use too: use a client of your own for it')
   }
+}
+
+/** That a connection is gone, and nothing is known of what it was asked for. */
+export function connectionLost(cause?: unknown): OperationalError {
+  return new OperationalError('The connection to PostgreSQL was lost', {
+    cause,
+    code: driverCode(cause) ?? 'CONNECTION_CLOSED',
+    retryable: true,
+  })
 }
 
 /** The query, sent now, with rows as asked. */

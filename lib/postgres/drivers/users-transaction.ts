@@ -17,7 +17,11 @@ export function usersUnit<S extends Record<string, unknown>>(
     sql,
     // nobody tells
     ended: () => new Promise(() => undefined),
-    closings: { underWay: undefined, begin: () => undefined },
+    closings: {
+      underWay: undefined,
+      begin: () => undefined,
+      query: (on, text, parameters, how) => on.unsafe(text, parameters, how),
+    },
     timeoutMs,
     isUsers: true,
   })
