@@ -43,15 +43,7 @@ export class Repository {
     if (version !== undefined && !Number.isSafeInteger(version)) {
       throw new ProgrammingError('The option version must be an integer')
     }
-    let replay = new Replay()
-    const begin = () => {
-      const making = (replay = new Replay())
-      return (events: readonly DomainEvent[]) => {
-        for (const event of events) making.take(event)
-      }
-    }
-    await (await this.#source.events()).take(id, begin, version === undefined ? {} : { lte: version })
-    const { aggregate, topic } = replay
+    const { aggregate, topic } = await this.#read(id, version)
     // read in a transaction that is rolled back, it may have events that are not there then
     if (aggregate) this.#source.onRollback(() => this.#source.doubt(aggregate))
     if (!aggregate) {
@@ -62,6 +54,19 @@ export class Repository {
       throw new AggregateTypeError(`The events of ${JSON.stringify(id)} begin with ${topic}, so they make no ${name}`)
     }
     return aggregate
+  }
+
+  /** @param version  The last one that counts. Default: all. */
+  async #read(id: string, version: number | undefined): Promise<Replay> {
+    let replay = new Replay()
+    const begin = () => {
+      const making = (replay = new Replay())
+      return (events: readonly DomainEvent[]) => {
+        for (const event of events) making.take(event)
+      }
+    }
+    await (await this.#source.events()).take(id, begin, version === undefined ? {} : { lte: version })
+    return replay
   }
 
   /** Whether anything is stored of that id. */
