@@ -274,7 +274,6 @@ describe('Upcasting', () => {
       ],
       [
         () => {
-           
           throw 'secret'
         },
         /failed with something that is no error$/,
