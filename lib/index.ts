@@ -32,6 +32,7 @@ export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
 export type { AnySession, AnySessionByHand, SessionByHandExtras, SessionExtras } from './persistence/session.js'
 export type { SessionOf, Transactional, TransactionOptions } from './persistence/transactional.js'
 export { JsonTranscoder, type Transcoder, type Transcoding } from './persistence/transcoder.js'
+export * from './persistence/value-transcodings.js'
 
 // the two names that PERSISTENCE_MODULE knows by itself; the second loads drizzle-orm when it is first used
 registerTopic('eventsourcing-drizzle/memory', memory)
