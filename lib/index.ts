@@ -2,6 +2,7 @@ import { registerLazyTopic, registerTopic } from './persistence/topic-loader.js'
 import * as memory from './memory/index.js'
 
 export * from './application/application.js'
+export * from './application/event-sourced-log.js'
 export * from './application/notification-log.js'
 export * from './application/repository.js'
 export { Aggregate } from './domain/aggregate.js'
