@@ -2,6 +2,7 @@ import { registerLazyTopic, registerTopic } from './persistence/topic-loader.js'
 import * as memory from './memory/index.js'
 
 export * from './application/application.js'
+export * from './application/event-sourced-log.js'
 export type { ExecuteArguments, ExecuteOptions } from './application/execution.js'
 export * from './application/notification-log.js'
 export * from './application/repository.js'
@@ -18,7 +19,7 @@ export type { DecidedEvent, DeciderAggregate } from './domain/decider-definition
 export { aggregate, event } from './domain/decorators.js'
 export type { DomainEvent } from './domain/event.js'
 export { EventedAggregate, type Evolve } from './domain/evented-aggregate.js'
-export { withMetadata } from './domain/metadata.js'
+export { type CausingEvent, causedBy, causeOf, eventId, withMetadata } from './domain/metadata.js'
 export { registerTopicAlias } from './domain/topics.js'
 export type { SnapshotUpcasts, Upcast, Upcasts, UpcastSteps } from './domain/upcasts.js'
 export * from './errors.js'
@@ -43,6 +44,7 @@ export { registerTopic, resolveTopic } from './persistence/topic-loader.js'
 export type { AnySession, AnySessionByHand, SessionByHandExtras, SessionExtras } from './persistence/session.js'
 export type { SessionOf, Transactional, TransactionOptions } from './persistence/transactional.js'
 export { JsonTranscoder, type Transcoder, type Transcoding } from './persistence/transcoder.js'
+export * from './persistence/value-transcodings.js'
 
 // the two names that PERSISTENCE_MODULE knows by itself; the second loads drizzle-orm when it is first used
 registerTopic('eventsourcing-drizzle/memory', memory)

@@ -1,4 +1,4 @@
-import { ProgrammingError, TopicError } from '../errors.js'
+import { AggregateTypeError, ProgrammingError, TopicError } from '../errors.js'
 import type { DomainEvent } from './event.js'
 import type { Upcast } from './upcasts.js'
 
@@ -67,7 +67,8 @@ export function resolveEvent({ topic, originatorId }: DomainEvent): EventDefinit
   if (found !== undefined) return found
   throw new TopicError(
     `Topic ${quoted(topic)} of originator ${quoted(originatorId)} is not registered: import the class of that aggregate ` +
-      'or list it in `static aggregates` of the application, or, if it has been renamed, use registerTopicAlias(old, new)',
+      'or list it in `static aggregates` of the application, or, if it has been renamed, use registerTopicAlias(old, new); ' +
+      'if it is the topic of an EventSourcedLog, construct that first',
   )
 }
 
@@ -89,8 +90,8 @@ export function registerTopicAlias(former: string, current: string): void {
   if (former === current || leadsTo(current, former)) {
     throw new TopicError(`Topic ${quoted(former)} can't be an alias of ${quoted(current)}, which leads back to it`)
   }
-  // An aggregate's name may have a dot, an event's topic always has one.
-  if (former.includes('.') !== current.includes('.') && !aggregates.has(current)) {
+  // An aggregate's name may have a dot, and so may a log's topic; an event's topic always has one.
+  if (former.includes('.') !== current.includes('.') && !aggregates.has(current) && !isLogTopic(current)) {
     throw new ProgrammingError(
       `Topic ${quoted(former)} can't be an alias of ${quoted(current)}: give two topics of events, or two aggregate names`,
     )
@@ -137,6 +138,24 @@ export function registerAggregate(definition: AggregateDefinition): void {
 }
 
 /**
+ * Registers a topic of events that stand for themselves, as those of a log, which make no aggregate. Again is no harm.
+ *
+ * @throws TopicError  It is an aggregate's name, the topic of one of its events, or an alias.
+ * @throws ProgrammingError  It is empty or no text.
+ */
+export function registerLogTopic(topic: string): void {
+  checkName('A topic', topic)
+  if (isLogTopic(topic)) return
+  if (events.has(topic) || aggregates.has(topic) || aliases.has(topic)) {
+    throw new TopicError(`The topic ${quoted(topic)} is taken by an aggregate: choose another one for the log`)
+  }
+  const log = logOf(topic)
+  logs.add(log)
+  for (const event of log.events.values()) events.set(topic, event)
+  renamed.clear()
+}
+
+/**
  * Checks the name of an aggregate, an event or a topic.
  *
  * @throws ProgrammingError  It is no text, is empty, or holds a NUL character, which no database stores.
@@ -166,6 +185,33 @@ let lastFound: EventDefinition | undefined
 const aliases = new Map<string, string>()
 /** What aliases led to, so that a stream of old events walks them once. */
 const renamed = new Map<string, EventDefinition>()
+
+const logs = new Set<AggregateDefinition>()
+
+function isLogTopic(topic: string): boolean {
+  const found = events.get(topic)
+  return found !== undefined && logs.has(found.aggregate)
+}
+
+/** What stands in an aggregate's place for the events of a log. */
+function logOf(topic: string): AggregateDefinition {
+  const refuse = ({ originatorId }: DomainEvent): never => {
+    throw new AggregateTypeError(
+      `The events of ${quoted(originatorId)} are those of a log, ${quoted(topic)}, and make no aggregate: read them by an ` +
+        'EventSourcedLog',
+    )
+  }
+  const events = new Map<string, EventDefinition>()
+  const log = {
+    name: topic,
+    aggregateClass: Object,
+    events,
+    create: refuse,
+    apply: (_aggregate: object, event: DomainEvent) => refuse(event),
+  }
+  events.set(topic, { topic, name: topic, classVersion: 1, aggregate: log })
+  return log
+}
 
 function findRenamed(topic: string): EventDefinition | undefined {
   if (aliases.size === 0) return undefined

@@ -83,7 +83,7 @@ export class Mapper {
       throw new TopicError(
         `Topic ${JSON.stringify(stored.topic)} of originator ${JSON.stringify(originatorId)} is not registered: import ` +
           'the class of that aggregate or list it in `static aggregates` of the application, or, if it has been ' +
-          'renamed, use registerTopicAlias(old, new)',
+          'renamed, use registerTopicAlias(old, new); if it is the topic of an EventSourcedLog, construct that first',
       )
     }
     const values = this.#decode(stored)
