@@ -206,10 +206,11 @@ function logOf(topic: string): AggregateDefinition {
     name: topic,
     aggregateClass: Object,
     events,
+    snapshotUpcasts: [],
     create: refuse,
     apply: (_aggregate: object, event: DomainEvent) => refuse(event),
   }
-  events.set(topic, { topic, name: topic, classVersion: 1, aggregate: log })
+  events.set(topic, { topic, name: topic, classVersion: 1, upcasts: [], aggregate: log })
   return log
 }
 
