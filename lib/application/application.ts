@@ -4,6 +4,8 @@ import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { AnyDatastore } from '../persistence/datastore.js'
+import type { Cipher } from '../persistence/cipher.js'
+import type { Compressor } from '../persistence/compressor.js'
 import { Environment, refuseUnbuilt } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
@@ -11,6 +13,8 @@ import { Mapper } from '../persistence/mapper.js'
 import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
+import { cipherOf, compressorOf, readsPlain } from '../persistence/stage-topics.js'
+import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder, type Transcoder } from '../persistence/transcoder.js'
@@ -192,11 +196,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
       const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const sealing = events.toStoredEvents(domainEvents)
+      const storedEvents = isPromise(sealing) ? await sealing : sealing
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
       let isPut = false
-      const storedEvents = events.toStoredEvents(domainEvents)
       recorder.onRollback?.((isOutcomeUnknown) => {
         if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
         taken.giveBack()
@@ -293,9 +298,23 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     // none unless a subclass has some
   }
 
+  /** Makes what makes states shorter, if anything does. Called when the application connects. */
+  protected async constructCompressor(factory: Factory): Promise<Compressor | undefined> {
+    // a factory that was given may know nothing of what is asked for here
+    return (await factory.compressor()) ?? compressorOf(this.env, this.#options.topicBase)
+  }
+
+  /** Makes what encrypts states, if anything does. Called when the application connects. */
+  protected async constructCipher(factory: Factory): Promise<Cipher | undefined> {
+    return (await factory.cipher()) ?? cipherOf(this.env, this.#options.topicBase)
+  }
+
   /** Makes the mapper, by which events become bytes. Called when the application connects. */
   protected async constructMapper(factory: Factory, transcoder: Transcoder): Promise<Mapper> {
-    return factory.mapper({ transcoder })
+    const compressor = await this.constructCompressor(factory)
+    const cipher = await this.constructCipher(factory)
+    const plain = readsPlain(this.env) || undefined // where it says nothing, the factory's own variables count
+    return factory.mapper({ transcoder, compressor, cipher, readsPlain: plain })
   }
 
   /** Makes the recorder, which creates its tables at its first use. Called when the application connects. */

@@ -1,5 +1,6 @@
 import type { Backend } from '../support/backend.js'
 import { casesOf } from '../support/cases.js'
+import { sealed } from '../support/sealed.js'
 import { abandonedWorkSuite } from './abandoned-work.suite.js'
 import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
@@ -22,7 +23,7 @@ import { transactionsSuite } from './transactions.suite.js'
 import { upcastsSuite } from './upcasts.suite.js'
 
 /**
- * Defines every conformance suite on that backend.
+ * Defines every conformance suite on that backend, and all of them once more with states that are compressed and encrypted.
  *
  * `BACKENDS=memory,sqlite-file` runs only those; any other is left out, and says so.
  */
@@ -34,10 +35,12 @@ export function runEveryConformanceSuite(backend: Backend): void {
     console.log(`  ${backend.name}: not in BACKENDS, so its suites are left out`)
     return
   }
-  describe(backend.name, () => {
-    const define = casesOf(backend)
-    for (const suite of suites) suite(define, backend)
-  })
+  for (const each of [backend, sealed(backend)]) {
+    describe(each.name, () => {
+      const define = casesOf(each)
+      for (const suite of suites) suite(define, each)
+    })
+  }
 }
 
 const suites = [
