@@ -23,6 +23,37 @@ export interface AggregateDefinition {
    * @throws TopicError  This aggregate has no such event.
    */
   apply(aggregate: object, event: DomainEvent): void
+  /**
+   * Checks that the state of such aggregates can be had, for snapshots and copies.
+   *
+   * @throws ProgrammingError  It can't: says what the class needs.
+   */
+  requireState(): void
+  /**
+   * An aggregate's own values, without id, version, times and pending events. The values in it are the aggregate's, not copies.
+   *
+   * @throws ProgrammingError  As `requireState`, or it has a property that can't be in a snapshot.
+   */
+  stateOf(aggregate: object): Record<string, unknown>
+  /**
+   * The aggregate with that state again, without pending events. Neither constructor nor events run, unless the class has a
+   * `fromSnapshot` of its own.
+   *
+   * @param state  As `stateOf` gives it; used up: its values become the aggregate's own.
+   * @throws ProgrammingError  As `requireState`, or what `fromSnapshot` gives is no such aggregate.
+   */
+  restore(origin: AggregateOrigin, state: Record<string, unknown>): object
+}
+
+/** What every aggregate has beside its state. */
+export interface AggregateOrigin {
+  readonly id: string
+  /** Of its last event. */
+  readonly version: number
+  /** When its first event happened. */
+  readonly createdOn: Date
+  /** When its last event happened. */
+  readonly modifiedOn: Date
 }
 
 /** One kind of event of one aggregate class. */

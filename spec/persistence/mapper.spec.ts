@@ -321,7 +321,16 @@ describe('Mapper', function () {
 function registerKennels(): void {
   const unused = () => expect.fail('the mapper applies no events')
   const events = new Map<string, EventDefinition>()
-  const aggregate = { name: 'Kennels', aggregateClass: class Kennels {}, events, create: unused, apply: unused }
+  const aggregate = {
+    name: 'Kennels',
+    aggregateClass: class Kennels {},
+    events,
+    create: unused,
+    apply: unused,
+    requireState: unused,
+    stateOf: unused,
+    restore: unused,
+  }
   events.set('Opened', { topic: 'Kennels.Opened', name: 'Opened', classVersion: 2, aggregate })
   registerAggregate(aggregate)
 }
