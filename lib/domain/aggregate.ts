@@ -12,6 +12,7 @@ import {
   type AggregateOrigin,
   type EventDefinition,
 } from './topics.js'
+import { noUpcasts, type Upcast } from './upcasts.js'
 
 // Given by the class below, which alone sees its private fields.
 let addPending: (aggregate: Aggregate, event: DomainEvent) => void
@@ -78,6 +79,7 @@ export class Aggregate {
 /** What an aggregate class is: as decorated, or with a map of events. */
 export class Definition implements AggregateDefinition {
   readonly events = new Map<string, AggregateEvent>()
+  readonly snapshotUpcasts: readonly (Upcast | undefined)[] = noUpcasts
   readonly #make: MakeAggregate
   #access: StateAccess | undefined
 
@@ -98,8 +100,8 @@ export class Definition implements AggregateDefinition {
   /** @param body  What applies it to an aggregate that is there; absent for an event that only makes one. */
   add(name: string, body?: EventBody): AggregateEvent {
     const topic = `${this.name}.${name}`
-    // The class version stays 1 until upcasting exists.
-    const event = { name, topic, classVersion: 1, aggregate: this, body, label: `Event '${topic}'` }
+    const label = `Event '${topic}'`
+    const event = { name, topic, classVersion: 1, upcasts: noUpcasts, aggregate: this, body, label }
     this.events.set(name, event)
     return event
   }

@@ -1,5 +1,6 @@
 import { NotSupportedError, ProgrammingError, TopicError } from '../errors.js'
 import type { DomainEvent } from './event.js'
+import type { Upcast } from './upcasts.js'
 
 /** One registered aggregate class, of whatever shape. */
 export interface AggregateDefinition {
@@ -9,6 +10,11 @@ export interface AggregateDefinition {
   readonly aggregateClass: Function
   /** Its events by name, inherited ones included. */
   readonly events: ReadonlyMap<string, EventDefinition>
+  /**
+   * What brings the state of a snapshot of class version n to n + 1, at index n - 1; `undefined` where nothing can. The
+   * current version is one more than there are.
+   */
+  readonly snapshotUpcasts: readonly (Upcast | undefined)[]
   /**
    * Makes the aggregate from its first event, which is used up: its values become the aggregate's own.
    *
@@ -64,6 +70,8 @@ export interface EventDefinition {
   readonly name: string
   /** From 1; one more for each upcast. */
   readonly classVersion: number
+  /** What brings data of class version n to n + 1, at index n - 1. */
+  readonly upcasts: readonly Upcast[]
   readonly aggregate: AggregateDefinition
 }
 

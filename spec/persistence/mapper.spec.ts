@@ -325,13 +325,15 @@ function registerKennels(): void {
     name: 'Kennels',
     aggregateClass: class Kennels {},
     events,
+    snapshotUpcasts: [],
     create: unused,
     apply: unused,
     requireState: unused,
     stateOf: unused,
     restore: unused,
   }
-  events.set('Opened', { topic: 'Kennels.Opened', name: 'Opened', classVersion: 2, aggregate })
+  const upcasts = [(data: Record<string, unknown>) => data]
+  events.set('Opened', { topic: 'Kennels.Opened', name: 'Opened', classVersion: 2, upcasts, aggregate })
   registerAggregate(aggregate)
 }
 
