@@ -9,6 +9,7 @@ import { Factory, resolveFactoryClass } from '../persistence/factory.js'
 import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
+import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
@@ -192,11 +193,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
       const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const sealing = events.toStoredEvents(domainEvents)
+      const storedEvents = isPromise(sealing) ? await sealing : sealing
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
       let isPut = false
-      const storedEvents = events.toStoredEvents(domainEvents)
       recorder.onRollback?.((isOutcomeUnknown) => {
         if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
         taken.giveBack()

@@ -124,9 +124,6 @@ export function refuseUnbuilt(environment: Environment): void {
 
 // A feature that arrives takes its line out.
 const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
-  CIPHER_KEY: 'set',
-  CIPHER_TOPIC: 'set',
-  COMPRESSOR_TOPIC: 'set',
   IS_SNAPSHOTTING_ENABLED: 'yes',
   AGGREGATE_CACHE_MAXSIZE: 'set',
   AGGREGATE_CACHE_FASTFORWARD: 'no',

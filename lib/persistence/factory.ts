@@ -1,7 +1,9 @@
 import { InfrastructureFactoryError, ProgrammingError } from '../errors.js'
+import { AesCipher, type Cipher } from './cipher.js'
+import { BrotliCompressor, type Compressor, ZlibCompressor } from './compressor.js'
 import type { AnyDatastore } from './datastore.js'
 import { Environment, refuseUnbuilt, snakeCase } from './environment.js'
-import { Mapper } from './mapper.js'
+import { Mapper, type MapperOptions } from './mapper.js'
 import type { AggregateRecorder, ApplicationRecorder, ProcessRecorder, TrackingRecorder } from './recorders.js'
 import { resolveTopic } from './topic-loader.js'
 import { JsonTranscoder, type Transcoder } from './transcoder.js'
@@ -64,18 +66,33 @@ export abstract class Factory {
   check(): void {
     refuseUnbuilt(this.env)
     this.env.yes('CREATE_TABLE', true)
+    this.env.yes('CIPHER_READS_PLAIN', false)
+    this.env.integer('COMPRESSOR_MAX_SIZE', 1, 1)
     this.poolTimeoutMs()
     this.autoflush()
   }
 
-  /** `MAPPER_TOPIC`, or `Mapper`; with the transcoder. */
-  async mapper({ transcoder }: { transcoder?: Transcoder | undefined } = {}): Promise<Mapper> {
+  /** `MAPPER_TOPIC`, or `Mapper`; with the transcoder, the compressor and the cipher of the environment where none is given. */
+  async mapper(given: Partial<MapperOptions> = {}): Promise<Mapper> {
     const topic = this.env.get('MAPPER_TOPIC')
     const mapperClass = topic ? await resolveTopic<typeof Mapper>(topic as string, this.topicBase) : Mapper
     if (mapperClass !== Mapper && !(mapperClass.prototype instanceof Mapper)) {
       throw new ProgrammingError('MAPPER_TOPIC must name a subclass of Mapper')
     }
-    return new mapperClass({ transcoder: transcoder ?? (await this.transcoder()) })
+    const options: MapperOptions = {
+      transcoder: given.transcoder ?? (await this.transcoder()),
+      compressor: given.compressor ?? (await this.compressor()),
+      cipher: given.cipher ?? (await this.cipher()),
+      readsPlain: given.readsPlain ?? this.env.yes('CIPHER_READS_PLAIN', false),
+    }
+    const mapper = new mapperClass(options)
+    // states would be stored other than asked for
+    if ((options.cipher && !mapper.encrypts) || (options.compressor && !mapper.compresses)) {
+      throw new ProgrammingError(
+        'MAPPER_TOPIC names a class that leaves out compressor and cipher: let its constructor pass all that it is given on to super',
+      )
+    }
+    return mapper
   }
 
   /** `TRANSCODER_TOPIC`, a class or an object with `encode` and `decode`; or `JsonTranscoder`. */
@@ -90,14 +107,21 @@ export abstract class Factory {
     return transcoder
   }
 
-  /** None: compression is not built yet, and `COMPRESSOR_TOPIC` is refused. */
-  async compressor(): Promise<undefined> {
-    refuseUnbuilt(this.env)
+  /**
+   * `COMPRESSOR_TOPIC`: `zlib`, `brotli`, a class constructed with the environment, or an object with `compress` and
+   * `decompress`. `undefined` where it is not set.
+   */
+  async compressor(): Promise<Compressor | undefined> {
+    return this.#stage<Compressor>('COMPRESSOR_TOPIC', ['compress', 'decompress'], compressors)
   }
 
-  /** None: encryption is not built yet, and `CIPHER_KEY` and `CIPHER_TOPIC` are refused. */
-  async cipher(): Promise<undefined> {
-    refuseUnbuilt(this.env)
+  /**
+   * `CIPHER_TOPIC`, a class constructed with the environment or an object with `encrypt` and `decrypt`; else `AesCipher` where
+   * `CIPHER_KEY` is set. `undefined` where neither is.
+   */
+  async cipher(): Promise<Cipher | undefined> {
+    const cipher = await this.#stage<Cipher>('CIPHER_TOPIC', ['encrypt', 'decrypt'])
+    return cipher ?? (this.env.get('CIPHER_KEY') === undefined ? undefined : new AesCipher(this.env))
   }
 
   /** No: snapshots are not built yet, and `IS_SNAPSHOTTING_ENABLED` is refused. */
@@ -113,6 +137,23 @@ export abstract class Factory {
     return kind === 'tracking' ? 'notification_tracking' : `stored_${kind}`
   }
 
+  /** What a topic names: an object with these two methods, or a class of such. */
+  async #stage<T extends object>(
+    key: string,
+    methods: readonly [string, string],
+    builtIn: Readonly<Record<string, new (env: Environment) => T>> = {},
+  ): Promise<T | undefined> {
+    const topic = this.env.get(key)
+    if (topic === undefined) return undefined
+    const known = typeof topic === 'string' && Object.hasOwn(builtIn, topic) ? builtIn[topic] : undefined
+    const found = known ?? (await resolveTopic<T | (new (env: Environment) => T)>(topic as string, this.topicBase))
+    const stage = typeof found === 'function' ? new (found as new (env: Environment) => T)(this.env) : found
+    if (methods.every((method) => typeof (stage as Record<string, unknown>)[method] === 'function')) return stage
+    throw new ProgrammingError(
+      `${this.env.variable(key)} must name a class or an object with ${methods[0]} and ${methods[1]}`,
+    )
+  }
+
   protected poolTimeoutMs(): number {
     return this.env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000)
   }
@@ -121,6 +162,8 @@ export abstract class Factory {
     return this.env.yes('DRIZZLE_AUTOFLUSH', true)
   }
 }
+
+const compressors = { zlib: ZlibCompressor, brotli: BrotliCompressor }
 
 /**
  * Finds the factory class that `PERSISTENCE_MODULE` names: such a class, or a module that exports exactly one.

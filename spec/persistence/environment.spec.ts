@@ -167,10 +167,6 @@ describe('Snake case', function () {
 
 describe('What is not built yet', function () {
   const refused: readonly (readonly [variable: string, value: unknown])[] = [
-    ['CIPHER_KEY', 'Ann-1815'],
-    ['CIPHER_TOPIC', 'Ann-1815'],
-    ['COMPRESSOR_TOPIC', 'zlib'],
-    ['COMPRESSOR_TOPIC', { compress() {} }],
     ['IS_SNAPSHOTTING_ENABLED', 'yes'],
     ['AGGREGATE_CACHE_MAXSIZE', '0'],
     ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
@@ -192,9 +188,8 @@ describe('What is not built yet', function () {
     refuseUnbuilt(new Environment('School', {}))
     refuseUnbuilt(
       new Environment('School', {
-        CIPHER_KEY: '',
-        COMPRESSOR_TOPIC: 'zlib',
-        SCHOOL_COMPRESSOR_TOPIC: '',
+        AGGREGATE_CACHE_MAXSIZE: '10',
+        SCHOOL_AGGREGATE_CACHE_MAXSIZE: '',
         IS_SNAPSHOTTING_ENABLED: 'no',
         AGGREGATE_CACHE_FASTFORWARD: 'yes',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
