@@ -162,6 +162,11 @@ export class DeciderDefinition implements AggregateDefinition {
   }
 
   /** Its state, whatever that is, under one key. */
+  /** A decider's state can always be had: it is a value. */
+  requireState(): void {
+    // nothing can be wrong
+  }
+
   stateOf(aggregate: object): Record<string, unknown> {
     return { state: (aggregate as MadeByDecider).state }
   }

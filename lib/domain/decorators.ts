@@ -8,10 +8,12 @@ import {
   createNew,
   define,
   definitionOfInstance,
+  isBeingRestored,
   refuseWhileApplying,
   trigger,
   type AggregateEvent,
   type EventBody,
+  type MakeAggregate,
 } from './aggregate.js'
 import { EventedAggregate } from './evented-aggregate.js'
 import { Signature, checkParameterNames, isPlainFunction, signatureOf, type Fitting } from './signature.js'
@@ -256,18 +258,19 @@ function decorateClass(name: string, target: unknown, given: EventSpec | undefin
   const aggregateClass: Function = new Proxy(target, {
     construct: (_target, args: unknown[], newTarget) =>
       // A subclass's super(…) comes by here too, and makes no event of this class.
-      newTarget === aggregateClass
+      newTarget === aggregateClass && !isBeingRestored(target)
         ? createByConstructor(definition, creation, signature, target, args)
-        : (Reflect.construct(target, args, newTarget) as object),
+        : (Reflect.construct(target, args, newTarget === aggregateClass ? target : newTarget) as object),
   })
-  const definition: Definition = new Definition(name, aggregateClass, (event, { body }) => {
+  const make: MakeAggregate = (event, { body }) => {
     if (body !== undefined) {
       throw new OriginatorVersionError(
         `Event '${event.topic}' of ${JSON.stringify(event.originatorId)} can't be the first: '${created.name}' makes a '${name}'`,
       )
     }
     return construct(definition, target, signature.toArguments(event.data), event)
-  })
+  }
+  const definition: Definition = new Definition(name, aggregateClass, make, target)
   const creation = definition.add(created.name)
   for (const [eventName, method] of eventMethods(name, target)) {
     if (eventName === created.name) {

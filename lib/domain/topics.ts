@@ -29,6 +29,37 @@ export interface AggregateDefinition {
    * @throws TopicError  This aggregate has no such event.
    */
   apply(aggregate: object, event: DomainEvent): void
+  /**
+   * Checks that the state of such aggregates can be had, for snapshots and copies.
+   *
+   * @throws ProgrammingError  It can't: says what the class needs.
+   */
+  requireState(): void
+  /**
+   * An aggregate's own values, without id, version, times and pending events. The values in it are the aggregate's, not copies.
+   *
+   * @throws ProgrammingError  As `requireState`, or it has a property that can't be in a snapshot.
+   */
+  stateOf(aggregate: object): Record<string, unknown>
+  /**
+   * The aggregate with that state again, without pending events. Neither constructor nor events run, unless the class has a
+   * `fromSnapshot` of its own.
+   *
+   * @param state  As `stateOf` gives it; used up: its values become the aggregate's own.
+   * @throws ProgrammingError  As `requireState`, or what `fromSnapshot` gives is no such aggregate.
+   */
+  restore(origin: AggregateOrigin, state: Record<string, unknown>): object
+}
+
+/** What every aggregate has beside its state. */
+export interface AggregateOrigin {
+  readonly id: string
+  /** Of its last event. */
+  readonly version: number
+  /** When its first event happened. */
+  readonly createdOn: Date
+  /** When its last event happened. */
+  readonly modifiedOn: Date
 }
 
 /** One kind of event of one aggregate class. */
@@ -195,20 +226,28 @@ function isLogTopic(topic: string): boolean {
 
 /** What stands in an aggregate's place for the events of a log. */
 function logOf(topic: string): AggregateDefinition {
-  const refuse = ({ originatorId }: DomainEvent): never => {
+  const refuse = (): never => {
+    throw new AggregateTypeError(
+      `The events of ${quoted(topic)} are those of a log, and make no aggregate: read them by an EventSourcedLog`,
+    )
+  }
+  const refuseEvent = ({ originatorId }: DomainEvent): never => {
     throw new AggregateTypeError(
       `The events of ${quoted(originatorId)} are those of a log, ${quoted(topic)}, and make no aggregate: read them by an ` +
         'EventSourcedLog',
     )
   }
   const events = new Map<string, EventDefinition>()
-  const log = {
+  const log: AggregateDefinition = {
     name: topic,
     aggregateClass: Object,
     events,
     snapshotUpcasts: [],
-    create: refuse,
-    apply: (_aggregate: object, event: DomainEvent) => refuse(event),
+    create: refuseEvent,
+    apply: (_aggregate, event) => refuseEvent(event),
+    requireState: refuse,
+    stateOf: refuse,
+    restore: refuse,
   }
   events.set(topic, { topic, name: topic, classVersion: 1, upcasts: [], aggregate: log })
   return log

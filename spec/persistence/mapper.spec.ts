@@ -424,6 +424,9 @@ function registerKennels(): void {
     snapshotUpcasts: [],
     create: unused,
     apply: unused,
+    requireState: unused,
+    stateOf: unused,
+    restore: unused,
   }
   const upcasts = [(data: Record<string, unknown>) => data]
   events.set('Opened', { topic: 'Kennels.Opened', name: 'Opened', classVersion: 2, upcasts, aggregate })
