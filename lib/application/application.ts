@@ -12,6 +12,7 @@ import type { AnySession } from '../persistence/session.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
+import { type AggregateCache, asksForCache, cacheOf, type CachedSave, type Place } from './cache.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { NotificationLog } from './notification-log.js'
 import { type AggregateClass, Repository } from './repository.js'
@@ -52,6 +53,7 @@ interface Opened {
   readonly factory: Factory
   readonly recorder: ApplicationRecorder & { ready?(): Promise<void> }
   readonly events: EventStore
+  readonly cache: AggregateCache | undefined
 }
 
 /**
@@ -107,9 +109,17 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       doubt: (aggregate) => {
         this.#order.doubt(aggregate)
       },
+      // asked at each get: where there is no cache, that is all it costs
+      cache: asksForCache(this.env)
+        ? () => (this.#opened && !this.#closed ? this.#opened.cache : this.#open().then(({ cache }) => cache))
+        : () => undefined,
+      place: () => this.#place(),
     })
     this.events = {
-      put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
+      put: async (domainEvents) => {
+        const { events, cache } = await this.#open()
+        return cache ? this.#putWithCache(events, cache, domainEvents) : events.put(domainEvents)
+      },
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
     }
     this.notificationLog = new NotificationLog(this.recorder, this.logSectionSize)
@@ -185,13 +195,15 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
     const taken = new TakenEvents()
     let save: SaveUnderWay | undefined
+    let caching: CachedSave | undefined
     try {
       taken.takeFrom(objects)
       const { aggregates, domainEvents } = taken
       if (domainEvents.length === 0) return []
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
-      const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const { events, recorder, cache } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      if (cache) caching = this.#beginCaching(cache, taken.changed, domainEvents)
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
@@ -203,10 +215,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       })
       const recordings = await events.put(domainEvents, storedEvents)
       isPut = true
+      caching?.stored(recordings.length === 0)
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {
       taken.giveBack() // before whoever waits for this save goes on
+      caching?.failed()
       throw error
     } finally {
       if (save) this.#order.end(save)
@@ -234,6 +248,48 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   /** Registers transcodings of the application's own types; called once, before anything is stored or read. */
   protected registerTranscodings(_transcoder: JsonTranscoder): void {
     // none unless a subclass has some
+  }
+
+  #place(): Place {
+    const recorder = this.#opened?.recorder
+    return {
+      transaction: recorder?.currentTransaction?.(),
+      isOwn: recorder?.usesOwnDatabase?.() ?? true,
+    }
+  }
+
+  #beginCaching(
+    cache: AggregateCache,
+    aggregates: readonly object[],
+    domainEvents: readonly DomainEvent[],
+  ): CachedSave | undefined {
+    const place = this.#place()
+    const caching = cache.beginSave(aggregates, domainEvents, place)
+    if (caching && place.isOwn) {
+      place.transaction?.afterCommit(() => {
+        caching.committed()
+      })
+      place.transaction?.onRollback((isOutcomeUnknown) => {
+        caching.rolledBack(isOutcomeUnknown)
+      })
+    }
+    return caching
+  }
+
+  async #putWithCache(
+    events: EventStore,
+    cache: AggregateCache,
+    domainEvents: readonly DomainEvent[],
+  ): Promise<Recording[]> {
+    const caching = this.#beginCaching(cache, [], domainEvents)
+    try {
+      const recordings = await events.put(domainEvents)
+      caching?.stored(recordings.length === 0)
+      return recordings
+    } catch (error) {
+      caching?.failed()
+      throw error
+    }
   }
 
   protected async transactional(): Promise<Transactional<SessionOf<D>>> {
@@ -285,7 +341,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = await factory.applicationRecorder({ ready: false })
-      return { factory, recorder, events: new EventStore(mapper, recorder) }
+      return { factory, recorder, events: new EventStore(mapper, recorder), cache: cacheOf(this.env) }
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error

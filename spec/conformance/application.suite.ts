@@ -850,9 +850,6 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
         CIPHER_TOPIC: 'SECRET-KEY',
         COMPRESSOR_TOPIC: 'zlib',
         IS_SNAPSHOTTING_ENABLED: 'yes',
-        AGGREGATE_CACHE_MAXSIZE: '100',
-        AGGREGATE_CACHE_FASTFORWARD: 'no',
-        DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
       }
       for (const [variable, value] of Object.entries(variables)) {
         for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {

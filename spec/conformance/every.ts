@@ -6,6 +6,7 @@ import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { autoflushSuite } from './autoflush.suite.js'
+import { cacheSuite } from './cache.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
@@ -54,6 +55,7 @@ const suites = [
   orderSuite,
   storedStateSuite,
   applicationSuite,
+  cacheSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,

@@ -172,9 +172,6 @@ describe('What is not built yet', function () {
     ['COMPRESSOR_TOPIC', 'zlib'],
     ['COMPRESSOR_TOPIC', { compress() {} }],
     ['IS_SNAPSHOTTING_ENABLED', 'yes'],
-    ['AGGREGATE_CACHE_MAXSIZE', '0'],
-    ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
-    ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
   ]
   for (const [variable, value] of refused) {
     it(`is refused by name: ${variable} ${typeof value === 'string' ? value : `as ${typeof value}`}`, function () {
@@ -196,15 +193,12 @@ describe('What is not built yet', function () {
         COMPRESSOR_TOPIC: 'zlib',
         SCHOOL_COMPRESSOR_TOPIC: '',
         IS_SNAPSHOTTING_ENABLED: 'no',
-        AGGREGATE_CACHE_FASTFORWARD: 'yes',
-        DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
       }),
     )
   })
 
   it('is a programming error where it is neither yes nor no', function () {
-    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'AGGREGATE_CACHE_FASTFORWARD']) {
-      expect(() => refuseUnbuilt(new Environment('', { [variable]: 'perhaps' }))).to.throw(ProgrammingError, variable)
-    }
+    const environment = new Environment('', { IS_SNAPSHOTTING_ENABLED: 'perhaps' })
+    expect(() => refuseUnbuilt(environment)).to.throw(ProgrammingError, 'IS_SNAPSHOTTING_ENABLED')
   })
 })
