@@ -18,6 +18,7 @@ import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder, type Transcoder } from '../persistence/transcoder.js'
+import { type AggregateCache, asksForCache, cacheOf, type CachedSave, type Place } from './cache.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { execute, type ExecuteArguments, type ExecuteOptions } from './execution.js'
 import { NotificationLog } from './notification-log.js'
@@ -59,6 +60,7 @@ interface Opened {
   readonly factory: Factory
   readonly recorder: ApplicationRecorder & { ready?(): Promise<void> }
   readonly events: EventStore
+  readonly cache: AggregateCache | undefined
 }
 
 /**
@@ -114,10 +116,18 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       doubt: (aggregate) => {
         this.#order.doubt(aggregate)
       },
+      // asked at each get: where there is no cache, that is all it costs
+      cache: asksForCache(this.env)
+        ? () => (this.#opened && !this.#closed ? this.#opened.cache : this.#open().then(({ cache }) => cache))
+        : () => undefined,
+      place: () => this.#place(),
     })
     made('constructRepository', this.repository, Repository)
     this.events = {
-      put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
+      put: async (domainEvents) => {
+        const { events, cache } = await this.#open()
+        return cache ? this.#putWithCache(events, cache, domainEvents) : events.put(domainEvents)
+      },
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
     }
     const log = this.constructNotificationLog(this.recorder, this.logSectionSize)
@@ -189,15 +199,17 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
     const taken = new TakenEvents()
     let save: SaveUnderWay | undefined
+    let caching: CachedSave | undefined
     try {
       taken.takeFrom(objects)
       const { aggregates, domainEvents } = taken
       if (domainEvents.length === 0) return []
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
-      const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const { events, recorder, cache } = this.#opened && !this.#closed ? this.#opened : await this.#open()
       const sealing = events.toStoredEvents(domainEvents)
       const storedEvents = isPromise(sealing) ? await sealing : sealing
+      if (cache) caching = this.#beginCaching(cache, taken.changed, domainEvents)
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
@@ -208,10 +220,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       })
       const recordings = await events.put(domainEvents, storedEvents)
       isPut = true
+      caching?.stored(recordings.length === 0)
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {
       taken.giveBack() // before whoever waits for this save goes on
+      caching?.failed()
       throw error
     } finally {
       if (save) this.#order.end(save)
@@ -340,6 +354,48 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return new NotificationLog(recorder, sectionSize)
   }
 
+  #place(): Place {
+    const recorder = this.#opened?.recorder
+    return {
+      transaction: recorder?.currentTransaction?.(),
+      isOwn: recorder?.usesOwnDatabase?.() ?? true,
+    }
+  }
+
+  #beginCaching(
+    cache: AggregateCache,
+    aggregates: readonly object[],
+    domainEvents: readonly DomainEvent[],
+  ): CachedSave | undefined {
+    const place = this.#place()
+    const caching = cache.beginSave(aggregates, domainEvents, place)
+    if (caching && place.isOwn) {
+      place.transaction?.afterCommit(() => {
+        caching.committed()
+      })
+      place.transaction?.onRollback((isOutcomeUnknown) => {
+        caching.rolledBack(isOutcomeUnknown)
+      })
+    }
+    return caching
+  }
+
+  async #putWithCache(
+    events: EventStore,
+    cache: AggregateCache,
+    domainEvents: readonly DomainEvent[],
+  ): Promise<Recording[]> {
+    const caching = this.#beginCaching(cache, [], domainEvents)
+    try {
+      const recordings = await events.put(domainEvents)
+      caching?.stored(recordings.length === 0)
+      return recordings
+    } catch (error) {
+      caching?.failed()
+      throw error
+    }
+  }
+
   protected async transactional(): Promise<Transactional<SessionOf<D>>> {
     // D says what datastore this is; the recorder opens its transactions
     return (await this.#open()).recorder as Transactional as Transactional<SessionOf<D>>
@@ -390,7 +446,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = made('constructRecorder', await this.constructRecorder(factory))
       const events = made('constructEventStore', await this.constructEventStore(mapper, recorder), EventStore)
-      return { factory, recorder, events }
+      return { factory, recorder, events, cache: cacheOf(this.env) }
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error

@@ -847,9 +847,6 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
     define('is refused by name where a variable asks for it, at create and at the first operation', async (opened) => {
       const variables: Record<string, string> = {
         IS_SNAPSHOTTING_ENABLED: 'yes',
-        AGGREGATE_CACHE_MAXSIZE: '100',
-        AGGREGATE_CACHE_FASTFORWARD: 'no',
-        DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
       }
       for (const [variable, value] of Object.entries(variables)) {
         for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {

@@ -7,6 +7,7 @@ import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { autoflushSuite } from './autoflush.suite.js'
+import { cacheSuite } from './cache.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
 import { eventSourcedLogSuite } from './event-sourced-log.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
@@ -61,6 +62,7 @@ const suites = [
   upcastsSuite,
   applicationSuite,
   eventSourcedLogSuite,
+  cacheSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,
