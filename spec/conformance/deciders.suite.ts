@@ -18,15 +18,18 @@ const Badger = decider('Badger', { initial: () => 0 })
 /** What deciders promise: loading, deciding and saving by `execute`, and getting back by the repository. */
 export function decidersSuite(define: DefineCase, backend: Backend): void {
   describe('Application.execute', () => {
-    define('begins from the initial state, goes on from what is stored, and gives back the new state', async (opened) => {
-      const den = denOn(opened)
-      expect(await den.execute(Fox, 'basil', 'bear', { name: 'Basil' })).to.deep.equal(basil())
-      expect(await den.execute(Fox, 'basil', 'run', { km: 3 })).to.deep.equal(basil({ km: 3 }))
-      const { id, version, state, createdOn, modifiedOn } = await den.repository.get(Fox, 'basil')
-      expect({ id, version, state }).to.deep.equal({ id: 'basil', version: 2, state: basil({ km: 3 }) })
-      const events = await den.events.get('basil')
-      expect([createdOn, modifiedOn]).to.deep.equal(events.map(({ timestamp }) => timestamp))
-    })
+    define(
+      'begins from the initial state, goes on from what is stored, and gives back the new state',
+      async (opened) => {
+        const den = denOn(opened)
+        expect(await den.execute(Fox, 'basil', 'bear', { name: 'Basil' })).to.deep.equal(basil())
+        expect(await den.execute(Fox, 'basil', 'run', { km: 3 })).to.deep.equal(basil({ km: 3 }))
+        const { id, version, state, createdOn, modifiedOn } = await den.repository.get(Fox, 'basil')
+        expect({ id, version, state }).to.deep.equal({ id: 'basil', version: 2, state: basil({ km: 3 }) })
+        const events = await den.events.get('basil')
+        expect([createdOn, modifiedOn]).to.deep.equal(events.map(({ timestamp }) => timestamp))
+      },
+    )
 
     define('stores events as those of any aggregate are', async (opened) => {
       const den = denOn(opened)

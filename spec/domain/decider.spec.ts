@@ -32,7 +32,10 @@ describe('A decider by itself', () => {
   })
 
   it('refuses by what the command throws', () => {
-    expect(() => Fox.decide({ name: 'Basil', km: 0, cubs: [] }, 'rename', { name: 'Basil' })).to.throw(RangeError, 'Basil')
+    expect(() => Fox.decide({ name: 'Basil', km: 0, cubs: [] }, 'rename', { name: 'Basil' })).to.throw(
+      RangeError,
+      'Basil',
+    )
   })
 
   it('makes events that say what they are, and that nobody can change', () => {
@@ -64,7 +67,9 @@ describe('A decider by itself', () => {
   })
 
   it('refuses what is no decision', () => {
-    const other = decider(fresh(), { initial: () => 0 }).events({ Born: (_state, data: { name: string }) => data.name.length })
+    const other = decider(fresh(), { initial: () => 0 }).events({
+      Born: (_state, data: { name: string }) => data.name.length,
+    })
     const wrong: Record<string, unknown> = {
       number: 7,
       false: false,
@@ -108,7 +113,10 @@ describe('A decider by itself', () => {
       Ran: (state) => void state as unknown as number,
     })
     expect(() => Forgetful.initial()).to.throw(ProgrammingError, /initial.*must return/)
-    expect(() => Forgetful.evolve(0, Forgetful.events.Ran())).to.throw(ProgrammingError, /handler of .*Ran.*must return/)
+    expect(() => Forgetful.evolve(0, Forgetful.events.Ran())).to.throw(
+      ProgrammingError,
+      /handler of .*Ran.*must return/,
+    )
   })
 
   it('may have any other state: a number, null, a list', () => {
@@ -214,7 +222,9 @@ describe('The definition of a decider', () => {
   it('registers nothing where a handler is refused', () => {
     const name = fresh()
     const start = decider(name, { initial: () => 0 })
-    expect(() => start.events({ Ran: (state) => state, Slept: 7 as unknown as () => number })).to.throw(ProgrammingError)
+    expect(() => start.events({ Ran: (state) => state, Slept: 7 as unknown as () => number })).to.throw(
+      ProgrammingError,
+    )
     expect(findEvent(`${name}.Ran`)).to.equal(undefined)
     start.events({ Ran: (state) => state })
   })
