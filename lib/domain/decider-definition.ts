@@ -127,7 +127,11 @@ export class DeciderDefinition implements AggregateDefinition {
    * @param aggregate  `undefined` where nothing has happened yet.
    * @param decided  At least one.
    */
-  happen(aggregate: DeciderAggregate<unknown> | undefined, id: string, decided: readonly DecidedEvent[]): MadeByDecider {
+  happen(
+    aggregate: DeciderAggregate<unknown> | undefined,
+    id: string,
+    decided: readonly DecidedEvent[],
+  ): MadeByDecider {
     let next = aggregate && new MadeByDecider(this, aggregate, aggregate.state)
     const pending: DomainEvent[] = []
     for (const { topic, data } of decided) {

@@ -211,9 +211,14 @@ function made<State, Events, Commands>(
 }
 
 function checkCommands({ name, makers }: DeciderDefinition, make: unknown): ReadonlyMap<string, CommandFunction> {
-  const commands: unknown = checkFunction<(events: unknown) => unknown>(`What commands(…) of '${name}' takes`, make)(makers)
+  const commands: unknown = checkFunction<(events: unknown) => unknown>(
+    `What commands(…) of '${name}' takes`,
+    make,
+  )(makers)
   if (!isPlainObject(commands)) {
-    throw new ProgrammingError(`Decider '${name}': commands((events) => …) must return an object with a function for each`)
+    throw new ProgrammingError(
+      `Decider '${name}': commands((events) => …) must return an object with a function for each`,
+    )
   }
   return new Map(
     Object.entries(commands).map(([command, decide]) => [

@@ -10,6 +10,7 @@ import { autoflushSuite } from './autoflush.suite.js'
 import { cacheSuite } from './cache.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
 import { eventSourcedLogSuite } from './event-sourced-log.suite.js'
+import { decidersSuite } from './deciders.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
@@ -63,6 +64,7 @@ const suites = [
   applicationSuite,
   eventSourcedLogSuite,
   cacheSuite,
+  decidersSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,
