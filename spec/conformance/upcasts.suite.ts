@@ -1,6 +1,7 @@
 import { expect } from 'chai'
-import type { AggregateClass } from '../../lib/application/repository.js'
+import type { AggregateClass, GetOptions } from '../../lib/application/repository.js'
 import { Aggregate } from '../../lib/domain/aggregate.js'
+import { decider } from '../../lib/domain/decider.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
 import { EventedAggregate, type Evolve } from '../../lib/domain/evented-aggregate.js'
@@ -21,10 +22,9 @@ export function upcastsSuite(define: DefineCase): void {
         const name = freshName()
         // the code of long ago: what is not registered is at class version 1
         await school.save(...oldEvents(name, 'old'))
-        const { Book } = defineBooks(name)
+        const books = defineBooks(name)
         const readsAll = async (...chapters: object[]) => {
-          const book = await school.repository.get(Book, 'old')
-          expect(book).to.be.instanceOf(Book)
+          const book = await books.get(school, 'old')
           expect(book).to.deep.include({ title: 'Dune', year: 0, chapters: [{ name: 'one', pages: 1 }, ...chapters] })
           expect(book.version).to.equal(2 + chapters.length)
           const [opening, added] = await school.events.get('old')
@@ -35,11 +35,9 @@ export function upcastsSuite(define: DefineCase): void {
         }
         await readsAll()
         await school.transaction(() => readsAll())
-        expect((await school.repository.get(Book, 'old', { version: 1 })).chapters).to.deep.equal([])
+        expect((await books.get(school, 'old', { version: 1 })).chapters).to.deep.equal([])
 
-        const book = await school.repository.get(Book, 'old')
-        book.add({ name: 'two', pages: 2 })
-        await school.save(book)
+        await books.add(school, 'old', { name: 'two', pages: 2 })
         await readsAll({ name: 'two', pages: 2 })
         // read again, it is still what it was
         await readsAll({ name: 'two', pages: 2 })
@@ -48,7 +46,7 @@ export function upcastsSuite(define: DefineCase): void {
       define(`are upcast from each version, and refused where they are newer: ${shape}`, async (opened) => {
         const school = schoolOn(opened)
         const name = freshName()
-        const { Book } = defineBooks(name)
+        const books = defineBooks(name)
         const topic = `${name}.ChapterAdded`
         const steps = findEvent(topic)!.upcasts
         const [begun, added] = oldEvents(name, 'versions')
@@ -61,7 +59,7 @@ export function upcastsSuite(define: DefineCase): void {
           changeClass(topic, steps.slice(0, index))
           await school.save({ ...added!, originatorVersion: 2 + index, data })
         }
-        expect((await school.repository.get(Book, 'versions')).chapters).to.deep.equal([
+        expect((await books.get(school, 'versions')).chapters).to.deep.equal([
           { name: 'one', pages: 1 },
           { name: 'two', pages: 1 },
           { name: 'three', pages: 3 },
@@ -69,15 +67,15 @@ export function upcastsSuite(define: DefineCase): void {
         changeClass(topic, steps.slice(0, 1))
         try {
           for (const read of [
-            () => school.repository.get(Book, 'versions'),
+            () => books.get(school, 'versions'),
             () => school.events.get('versions'),
-            () => school.transaction(() => school.repository.get(Book, 'versions')),
+            () => school.transaction(() => books.get(school, 'versions')),
           ]) {
             const error = await rejection(read(), MapperDeserialisationError, /class version is 3, this code knows 2/)
             expect(error.message).to.include(`"${topic}" of originator "versions", version 4`).and.not.include('three')
           }
           // up to what it knows, it reads
-          const { chapters } = await school.repository.get(Book, 'versions', { version: 3 })
+          const { chapters } = await books.get(school, 'versions', { version: 3 })
           expect(chapters).to.have.length(2)
         } finally {
           changeClass(topic, steps)
@@ -93,19 +91,21 @@ export function upcastsSuite(define: DefineCase): void {
         const unknown = await rejection(school.events.get('renamed'), TopicError, `"${former}.Begun"`)
         expect(unknown.message).to.include('"renamed"').and.include('registerTopicAlias')
 
-        const { Book } = defineBooks(name)
-        await rejection(school.repository.get(Book, 'renamed'), TopicError, `"${former}.Begun"`)
+        const books = defineBooks(name)
+        await rejection(books.get(school, 'renamed'), TopicError, `"${former}.Begun"`)
         registerTopicAlias(former, name)
         registerTopicAlias(`Former${former}`, former)
-        await rejection(school.repository.get(Book, 'renamed'), TopicError, `"${former}.Extended"`)
+        await rejection(books.get(school, 'renamed'), TopicError, `"${former}.Extended"`)
         registerTopicAlias(`${former}.Extended`, `${name}.ChapterAdded`)
         for (const id of ['renamed', 'older']) {
-          const book = await school.repository.get(Book, id)
-          expect(book).to.deep.include({ title: 'Dune', year: 0, chapters: [{ name: 'one', pages: 1 }] })
+          expect(await books.get(school, id)).to.deep.include({
+            title: 'Dune',
+            year: 0,
+            chapters: [{ name: 'one', pages: 1 }],
+          })
           const [, second] = await school.events.get(id)
           expect(second).to.include({ topic: `${name}.ChapterAdded` })
-          book.add({ name: 'two', pages: 2 })
-          await school.save(book)
+          await books.add(school, id, { name: 'two', pages: 2 })
         }
         await findsByTopic(school, `${name}.ChapterAdded`, [
           `${former}.Extended`,
@@ -120,7 +120,7 @@ export function upcastsSuite(define: DefineCase): void {
       const school = schoolOn(opened)
       const [name, comic, atlas] = [freshName(), freshName(), freshName()]
       await school.save(...oldEvents(comic, 'comic'), ...oldEvents(atlas, 'atlas'))
-      const { Book } = defineDecorated(name)
+      const Book = defineDecorated(name)
       @aggregate(comic)
       class Comic extends Book {}
       @aggregate(atlas)
@@ -140,7 +140,7 @@ export function upcastsSuite(define: DefineCase): void {
       const school = schoolOn(opened)
       const name = freshName()
       await school.save(...oldEvents(name, 'one'), ...oldEvents(name, 'other'))
-      const { Book } = defineDecorated(name)
+      const Book = defineDecorated(name)
       const [one, other] = [await school.repository.get(Book, 'one'), await school.repository.get(Book, 'other')]
       one.chapters[0]!.pages = 100
       expect(other.chapters[0]!.pages).to.equal(1)
@@ -151,7 +151,7 @@ export function upcastsSuite(define: DefineCase): void {
       const school = schoolOn(opened)
       const name = freshName()
       await school.save(...oldEvents(name, 'SECRETS'))
-      const { Book } = defineDecorated(name)
+      const Book = defineDecorated(name)
       const failing: [Upcast, RegExp][] = [
         [
           ({ name: secret }) => {
@@ -175,12 +175,19 @@ export function upcastsSuite(define: DefineCase): void {
   })
 }
 
-interface Book extends Aggregate {
+/** Books of one shape of aggregate. */
+interface Books {
+  get(school: TrainingSchool, id: string, options?: GetOptions): Promise<Book>
+  /** Gets it, adds to it, and saves it. */
+  add(school: TrainingSchool, id: string, chapter: Chapter): Promise<void>
+}
+interface Book {
   readonly title: string
   readonly year: number
-  readonly chapters: Chapter[]
-  add(chapter: Chapter): void
+  readonly version: number
+  readonly chapters: readonly Chapter[]
 }
+type BookClass = AggregateClass<Aggregate & Book & { add(chapter: Chapter): void }>
 type Chapter = { name: string; pages: number }
 
 /** A name that no other case uses: each is registered once in a process. */
@@ -198,7 +205,7 @@ function oldEvents(name: string, originatorId: string): DomainEvent[] {
 
 const onePage = { pages: 1 }
 
-const upcasts: Upcasts = {
+const upcasts: Upcasts<BookEvents> = {
   Begun: { 1: (data) => Object.assign(data, { year: 0 }) },
   ChapterAdded: {
     1: (data) => ({ chapter: data.name }),
@@ -226,7 +233,7 @@ function defineDecorated(name: string) {
       this.chapters.push(chapter)
     }
   }
-  return { Book: DecoratedBook }
+  return DecoratedBook
 }
 
 type BookEvents = { Begun: { title: string; year: number }; ChapterAdded: { chapter: Chapter } }
@@ -251,12 +258,50 @@ function defineEvented(name: string) {
     }
   }
   definitionOf(EventedBook)
-  return { Book: EventedBook }
+  return EventedBook
 }
 
-const shapes: Record<string, (name: string) => { Book: AggregateClass<Book> }> = {
-  'a decorated class': defineDecorated,
-  'a class with an event map': defineEvented,
+function booksOf(bookClass: BookClass): Books {
+  return {
+    async get(school, id, options) {
+      const book = await school.repository.get(bookClass, id, options)
+      expect(book).to.be.instanceOf(bookClass)
+      return book
+    },
+    async add(school, id, chapter) {
+      const book = await school.repository.get(bookClass, id)
+      book.add(chapter)
+      await school.save(book)
+    },
+  }
+}
+
+function decidedBooks(name: string): Books {
+  const DecidedBook = decider(name, { initial: (): Omit<Book, 'version'> => ({ title: '', year: 0, chapters: [] }) })
+    .events({
+      Begun: (state, data: { title: string; year: number }) => ({ ...state, ...data }),
+      ChapterAdded: (state, { chapter }: { chapter: Chapter }) => ({
+        ...state,
+        chapters: [...state.chapters, chapter],
+      }),
+    })
+    .upcasts(upcasts)
+    .commands((events) => ({ add: (_state, chapter: Chapter) => events.ChapterAdded({ chapter }) }))
+  return {
+    async get(school, id, options) {
+      const { version, state } = await school.repository.get(DecidedBook, id, options)
+      return { ...state, version }
+    },
+    async add(school, id, chapter) {
+      await school.execute(DecidedBook, id, 'add', chapter)
+    },
+  }
+}
+
+const shapes: Record<string, (name: string) => Books> = {
+  'a decorated class': (name) => booksOf(defineDecorated(name)),
+  'a class with an event map': (name) => booksOf(defineEvented(name)),
+  'a decider': decidedBooks,
 }
 
 /** Whichever of its names is asked for, present or former. */
