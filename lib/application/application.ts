@@ -30,6 +30,9 @@ export interface ApplicationOptions {
   readonly topicBase?: string | URL | undefined
 }
 
+/** What a mapper is made of: a transcoder. */
+export type MapperParts = ConstructorParameters<typeof Mapper>[0]
+
 /** What `save` takes: aggregates and domain events; `undefined` and `null` are passed over. */
 export type Saved = Collectable | DomainEvent<object> | undefined | null
 
@@ -271,9 +274,13 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     // none unless a subclass has some
   }
 
-  /** Makes the mapper, by which events become bytes. Called when the application connects. */
-  protected async constructMapper(factory: Factory, transcoder: Transcoder): Promise<Mapper> {
-    return factory.mapper({ transcoder })
+  /**
+   * Makes the mapper, by which events become bytes. Called when the application connects.
+   *
+   * @param parts  All that a mapper is made of. Give all of it to a mapper of your own: `new AuditedMapper(parts)`.
+   */
+  protected async constructMapper(factory: Factory, parts: MapperParts): Promise<Mapper> {
+    return factory.mapper(parts)
   }
 
   /** Makes the recorder, which creates its tables at its first use. Called when the application connects. */
@@ -344,7 +351,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       refuseUnbuilt(this.env)
       const transcoder = made('constructTranscoder', await this.constructTranscoder(factory))
       if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
-      const mapper = made('constructMapper', await this.constructMapper(factory, transcoder), Mapper)
+      const mapper = made('constructMapper', await this.constructMapper(factory, { transcoder }), Mapper)
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = made('constructRecorder', await this.constructRecorder(factory))

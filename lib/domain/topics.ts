@@ -194,7 +194,8 @@ function logOf(topic: string): AggregateDefinition {
     create: refuse,
     apply: (_aggregate: object, event: DomainEvent) => refuse(event),
   }
-  events.set(topic, { topic, name: topic, classVersion: 1, aggregate: log })
+  const event = { topic, name: topic, classVersion: 1, aggregate: log }
+  events.set(topic, event)
   return log
 }
 
