@@ -245,7 +245,7 @@ describe('temporalTranscodings', () => {
         const values = [dateTime, plain, dateTime.toPlainTime(), plain.toPlainYearMonth(), plain.toPlainMonthDay()]
         const decoded = parse(textOf(values)) as { equals(other: unknown): boolean; toString(): string }[]
         for (const [index, value] of values.entries()) {
-          expect(decoded[index]).to.be.instanceOf(value.constructor as new () => object)
+          expect(decoded[index]).to.be.instanceOf(value.constructor)
           expect(decoded[index]!.equals(value), `${value.toString()} ${decoded[index]!.toString()}`).to.equal(true)
         }
       }),
