@@ -2,6 +2,7 @@ import { deflateSync, brotliCompressSync } from 'node:zlib'
 import { deserialize, serialize } from 'node:v8'
 import { expect } from 'chai'
 import fc from 'fast-check'
+import { Application } from '../../lib/application/application.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
 import {
   EventSourcingError,
@@ -525,6 +526,85 @@ describe('Compressed and encrypted states', function () {
         await rejection(new MemoryFactory({ ...env, MAPPER_TOPIC: Old }).mapper(), ProgrammingError, 'super')
       }
     })
+  })
+
+  describe('A state that is sealed anew', function () {
+    const event = anEvent({ data: { trick: 'sit' } })
+    const [old, current] = [createKey(), createKey()]
+    const former = new Mapper({ transcoder, cipher: new AesCipher(old) })
+    const keys = `2:${current},${old}`
+    const afterwards = new Mapper({
+      transcoder,
+      cipher: new AesCipher(`2:${current}`),
+      compressor: new ZlibCompressor(),
+    })
+
+    for (const [how, cipher] of [
+      ['at once', new AesCipher(keys)],
+      ['in promises', asPromises(new AesCipher(keys))],
+    ] as const) {
+      it(`needs its former key no more, whatever it was before: a cipher that answers ${how}`, async function () {
+        const mapper = new Mapper({ transcoder, cipher, compressor: new ZlibCompressor(), readsPlain: true })
+        for (const writer of [former, new Mapper({ transcoder }), afterwards]) {
+          const resealed = await mapper.reseal(writer.toStoredEvent(event))
+          expect(afterwards.decode(resealed)).to.deep.equal(event)
+        }
+        const moved = { ...former.toStoredEvent(event), originatorVersion: 3 }
+        await rejection(
+          Promise.resolve().then(() => mapper.reseal(moved)),
+          MapperDeserialisationError,
+          'version 3',
+        )
+        await rejection(
+          Promise.resolve().then(() => mapper.reseal(former.toStoredEvent(event), 'snapshot')),
+          MapperDeserialisationError,
+        )
+      })
+    }
+
+    it('stays as it is where there is no stage', function () {
+      const plain = new Mapper({ transcoder })
+      const stored = plain.toStoredEvent(event)
+      expect(plain.reseal(stored)).to.deep.equal(stored)
+    })
+  })
+
+  it('are asked for by an application, also where the factory that it is given knows nothing of it', async function () {
+    const key = createKey()
+    const factory = new MemoryFactory()
+    const school = new Application({ name: 'School', persistence: factory, env: { SCHOOL_CIPHER_KEY: key } })
+    const dog = new Dog('Fido')
+    await school.save(dog)
+    const [stored] = await school.recorder.selectEvents(dog.id)
+    const cipher = new AesCipher(key)
+    expect(() => new Mapper({ transcoder }).decode(stored!)).to.throw(MapperDeserialisationError, 'it is encrypted')
+    expect(new Mapper({ transcoder, cipher }).decode(stored!).data).to.deep.equal({ name: 'Fido' })
+    expect((await school.repository.get(Dog, dog.id)).name).to.equal('Fido')
+    // its own, where it has one
+    const own = new MemoryFactory({ env: { CIPHER_KEY: createKey() }, datastore: factory.datastore })
+    const other = new Application({ name: 'School', persistence: own, env: { CIPHER_KEY: key } })
+    await rejection(other.repository.get(Dog, dog.id), MapperDeserialisationError)
+    const reader = { persistence: factory, env: { CIPHER_KEY: createKey(), CIPHER_READS_PLAIN: 'yes' } }
+    await factory
+      .applicationRecorder()
+      .then((recorder) =>
+        recorder.insertEvents([
+          { ...new Mapper({ transcoder }).toStoredEvent({ ...new Dog('Rex').pendingEvents[0]! }) },
+        ]),
+      )
+    expect(
+      (await new Application({ name: 'School', ...reader }).repository.get(Dog, Dog.createId('Rex'))).name,
+    ).to.equal('Rex')
+  })
+
+  it('give their stages by the factory of an application, before it is connected', async function () {
+    const school = new Application({
+      name: 'School',
+      env: { COMPRESSOR_TOPIC: 'zlib', SCHOOL_CIPHER_KEY: createKey() },
+    })
+    expect(await school.factory.cipher()).to.be.instanceOf(AesCipher)
+    expect(await school.factory.compressor()).to.be.instanceOf(ZlibCompressor)
+    expect(await new Application({ name: 'School' }).factory.cipher()).to.equal(undefined)
   })
 
   it('may be those of a transcoder that makes no text', async function () {
