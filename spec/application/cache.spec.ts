@@ -3,11 +3,13 @@ import { Application } from '../../lib/application/application.js'
 import { Aggregate } from '../../lib/domain/aggregate.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
 import { AggregateNotFoundError, OperationalError, ProgrammingError, RecordConflictError } from '../../lib/errors.js'
+import { MemoryDatastore } from '../../lib/memory/datastore.js'
 import { MemoryFactory } from '../../lib/memory/factory.js'
 import { MemoryApplicationRecorder } from '../../lib/memory/recorders.js'
 import type { SelectEventsOptions } from '../../lib/persistence/recorders.js'
 import type { StoredEvent } from '../../lib/persistence/stored-event.js'
-import { type CacheSwitches, cacheEnv } from '../support/cached-schools.js'
+import { everyGetIsTheReplay, manyAtOnce } from '../support/cache-model.js'
+import { type CacheSwitches, cacheEnv, waysOfCaching } from '../support/cached-schools.js'
 import { Cat, Dog } from '../support/dogs.js'
 import { gate } from '../support/gate.js'
 import { failure, rejection } from '../support/rejection.js'
@@ -289,6 +291,20 @@ describe('Aggregates of every shape', () => {
     }
     expect(reads()).to.deep.equal(['all', 'after 2'])
   })
+})
+
+describe('A cache against replay', () => {
+  for (const { title, switches } of waysOfCaching) {
+    it(`${title}: whatever happens, one after the other and at once`, async () => {
+      const datastore = new MemoryDatastore()
+      const factory = (name?: string, env?: Readonly<Record<string, unknown>>) =>
+        new MemoryFactory({ datastore, name, env })
+      const opened = { datastore, factory, persistence: factory, close: () => datastore.close() }
+      await everyGetIsTheReplay(opened, switches, 60)
+      // without copies they would have the same aggregate in their hands
+      for (let seed = 2; seed < 12 && switches.deepCopy !== false; seed += 1) await manyAtOnce(opened, switches, seed)
+    })
+  }
 })
 
 describe('repository.forget', () => {
