@@ -9,14 +9,18 @@ import { Factory, resolveFactoryClass } from '../persistence/factory.js'
 import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
+import type { Snapshot } from '../persistence/snapshot.js'
+import type { SnapshotStore } from '../persistence/snapshot-store.js'
 import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { NotificationLog } from './notification-log.js'
-import { type AggregateClass, Repository } from './repository.js'
+import { type AggregateClass, checkWanted, Repository } from './repository.js'
 import { SaveOrder, type SaveUnderWay } from './save-order.js'
+import { Snapshotting } from './snapshotting.js'
+import type { SnapshottingStatics } from './snapshotting-plan.js'
 
 /** What an application is constructed with. */
 export interface ApplicationOptions {
@@ -40,12 +44,10 @@ export interface Collectable {
 }
 
 /** What a subclass may say of itself, as static members. */
-interface ApplicationStatics {
+interface ApplicationStatics extends SnapshottingStatics {
   readonly applicationName?: string
   readonly env?: Readonly<Record<string, unknown>>
   readonly aggregates?: readonly AggregateClass[]
-  readonly snapshottingIntervals?: unknown
-  readonly snapshottingProjectors?: unknown
 }
 
 /** What is there once an application is connected. */
@@ -53,6 +55,8 @@ interface Opened {
   readonly factory: Factory
   readonly recorder: ApplicationRecorder & { ready?(): Promise<void> }
   readonly events: EventStore
+  /** Absent where there are no snapshots. */
+  readonly snapshotting: Snapshotting | undefined
 }
 
 /**
@@ -74,6 +78,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   readonly recorder: DeferredRecorder<SessionOf<D>>
   readonly repository: Repository
   readonly events: Pick<EventStore, 'put' | 'get'>
+  /**
+   * Its snapshots, as they are stored.
+   *
+   * @throws ProgrammingError  Of `get`: it has none, since they are not enabled.
+   */
+  readonly snapshots: Pick<SnapshotStore, 'get'>
   readonly notificationLog: NotificationLog
   readonly #options: ApplicationOptions
   readonly #given: Factory | undefined
@@ -104,6 +114,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     )
     this.repository = new Repository({
       events: async () => (await this.#open()).events,
+      begun: (id, version) => this.#opened?.snapshotting?.begun(id, version),
       onRollback: (fn) => this.#opened?.recorder.onRollback?.(fn),
       doubt: (aggregate) => {
         this.#order.doubt(aggregate)
@@ -112,6 +123,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     this.events = {
       put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
+    }
+    this.snapshots = {
+      get: async (originatorId, bounds) => (await this.#snapshotting()).store.get(originatorId, bounds),
     }
     this.notificationLog = new NotificationLog(this.recorder, this.logSectionSize)
   }
@@ -141,14 +155,24 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return this.#opened?.factory ?? this.#given ?? this.#deferredFactory
   }
 
-  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
-  get snapshots(): never {
-    throw notBuilt('app.snapshots')
-  }
-
-  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
-  takeSnapshot(): never {
-    throw notBuilt('takeSnapshot()')
+  /**
+   * Takes a snapshot of an aggregate, from which it is read from then on, instead of from the events before. Joins the current
+   * transaction, if there is one. A snapshot of that version that is there already is replaced.
+   *
+   * @param options  `version`: of its state at that version; above the last, of the last state. Default: the last.
+   * @returns The snapshot.
+   * @throws AggregateNotFoundError  No events (up to that version).
+   * @throws AggregateTypeError  The stream is of another class.
+   * @throws ProgrammingError  Snapshots are not enabled, or the class has `#private` members and doesn't say its state.
+   * @throws TranscodingNotRegisteredError  The state holds a value of a type that the transcoder does not know.
+   */
+  async takeSnapshot(
+    aggregateClass: AggregateClass,
+    id: string,
+    { version }: { readonly version?: number | undefined } = {},
+  ): Promise<Snapshot> {
+    checkWanted(id, version)
+    return (await this.#snapshotting()).take(aggregateClass, id, version)
   }
 
   /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
@@ -163,8 +187,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   /** Connects and creates tables where missing, if that has not happened. A failed attempt is tried again by the next call. */
   async ready(): Promise<void> {
-    const { recorder } = await this.#open()
+    const { recorder, snapshotting } = await this.#open()
     await recorder.ready?.()
+    await snapshotting?.ready()
   }
 
   /**
@@ -192,19 +217,32 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       if (domainEvents.length === 0) return []
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
-      const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const { events, recorder, snapshotting } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const due = snapshotting?.due(domainEvents)
+      const snapshots = due && (await snapshotting?.prepare(due, domainEvents, this.#sure(taken.changed), recorder))
       const sealing = events.toStoredEvents(domainEvents)
       const storedEvents = isPromise(sealing) ? await sealing : sealing
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
       let isPut = false
-      recorder.onRollback?.((isOutcomeUnknown) => {
-        if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
-        taken.giveBack()
-      })
-      const recordings = await events.put(domainEvents, storedEvents)
+      const put = () => {
+        recorder.onRollback?.((isOutcomeUnknown) => {
+          if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
+          taken.giveBack()
+        })
+        return events.put(domainEvents, storedEvents)
+      }
+      const putAndNote = async () => {
+        const recordings = await put()
+        isPut = true // before the commit
+        return recordings
+      }
+      const recordings = await (snapshots && snapshotting
+        ? snapshotting.putTogether(putAndNote, snapshots, recorder, events.areInDoubt(domainEvents))
+        : put())
       isPut = true
+      snapshotting?.noteWaiting(domainEvents, transaction)
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {
@@ -236,6 +274,21 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   /** Registers transcodings of the application's own types; called once, before anything is stored or read. */
   protected registerTranscodings(_transcoder: JsonTranscoder): void {
     // none unless a subclass has some
+  }
+
+  /** Those that were not read in a transaction that was rolled back, with events that may not be there. */
+  #sure(aggregates: readonly object[]): readonly object[] {
+    return aggregates.filter((aggregate) => !this.#order.isDoubtful(aggregate))
+  }
+
+  /** @throws ProgrammingError  Snapshots are not enabled. */
+  async #snapshotting(): Promise<Snapshotting> {
+    const { snapshotting } = await this.#open()
+    if (snapshotting) return snapshotting
+    throw new ProgrammingError(
+      `${JSON.stringify(this.name)} has no snapshots: set IS_SNAPSHOTTING_ENABLED=yes, or say static snapshottingIntervals or ` +
+        'static isSnapshottingEnabled = true on its class',
+    )
   }
 
   protected async transactional(): Promise<Transactional<SessionOf<D>>> {
@@ -273,9 +326,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   async #connect(): Promise<Opened> {
     const statics = this.constructor as ApplicationStatics
-    for (const option of ['snapshottingIntervals', 'snapshottingProjectors'] as const) {
-      if (statics[option] !== undefined) throw notBuilt(`static ${option}`)
-    }
     for (const aggregateClass of statics.aggregates ?? []) definitionOf(aggregateClass)
     const factory = this.#given ?? (await this.#factoryOfEnvironment())
     try {
@@ -287,7 +337,13 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = await factory.applicationRecorder({ ready: false })
-      return { factory, recorder, events: new EventStore(mapper, recorder) }
+      const events = new EventStore(mapper, recorder)
+      return {
+        factory,
+        recorder,
+        events,
+        snapshotting: await Snapshotting.of(statics, this.env, factory, mapper, events),
+      }
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error

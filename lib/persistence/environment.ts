@@ -124,7 +124,6 @@ export function refuseUnbuilt(environment: Environment): void {
 
 // A feature that arrives takes its line out.
 const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
-  IS_SNAPSHOTTING_ENABLED: 'yes',
   AGGREGATE_CACHE_MAXSIZE: 'set',
   AGGREGATE_CACHE_FASTFORWARD: 'no',
   DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',

@@ -66,6 +66,7 @@ export abstract class Factory {
   check(): void {
     refuseUnbuilt(this.env)
     this.env.yes('CREATE_TABLE', true)
+    this.isSnapshottingEnabled()
     this.env.yes('CIPHER_READS_PLAIN', false)
     this.env.integer('COMPRESSOR_MAX_SIZE', 1, 1)
     this.poolTimeoutMs()
@@ -124,10 +125,9 @@ export abstract class Factory {
     return cipher ?? (this.env.get('CIPHER_KEY') === undefined ? undefined : new AesCipher(this.env))
   }
 
-  /** No: snapshots are not built yet, and `IS_SNAPSHOTTING_ENABLED` is refused. */
+  /** `IS_SNAPSHOTTING_ENABLED`. */
   isSnapshottingEnabled(): boolean {
-    refuseUnbuilt(this.env)
-    return false
+    return this.env.yes('IS_SNAPSHOTTING_ENABLED', false)
   }
 
   /** `<prefix>_events` and so on, the prefix being the name in snake case; other names where there is none. */

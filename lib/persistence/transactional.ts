@@ -50,6 +50,8 @@ export interface OpenTransaction {
    * released, the one around it. `undefined` when that is decided.
    */
   readonly decider: OpenTransaction | undefined
+  /** Whether what is saved here is written at once. */
+  readonly autoflush?: boolean
   /** Whether it is that one, or a savepoint somewhere inside of it. */
   isInside(other: OpenTransaction): boolean
 }

@@ -14,6 +14,7 @@ import { ownTablesSuite } from './own-tables.suite.js'
 import { recorderModelSuite } from './recorder-model.suite.js'
 import { sessionsSuite } from './sessions.suite.js'
 import { sharedSavesSuite } from './shared-saves.suite.js'
+import { snapshotsSuite } from './snapshots.suite.js'
 import { storedStateSuite } from './stored-state.suite.js'
 import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
@@ -57,4 +58,5 @@ const suites = [
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,
+  snapshotsSuite,
 ]

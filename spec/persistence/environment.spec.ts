@@ -167,7 +167,6 @@ describe('Snake case', function () {
 
 describe('What is not built yet', function () {
   const refused: readonly (readonly [variable: string, value: unknown])[] = [
-    ['IS_SNAPSHOTTING_ENABLED', 'yes'],
     ['AGGREGATE_CACHE_MAXSIZE', '0'],
     ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
     ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
@@ -190,7 +189,6 @@ describe('What is not built yet', function () {
       new Environment('School', {
         AGGREGATE_CACHE_MAXSIZE: '10',
         SCHOOL_AGGREGATE_CACHE_MAXSIZE: '',
-        IS_SNAPSHOTTING_ENABLED: 'no',
         AGGREGATE_CACHE_FASTFORWARD: 'yes',
         DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
       }),
@@ -198,7 +196,7 @@ describe('What is not built yet', function () {
   })
 
   it('is a programming error where it is neither yes nor no', function () {
-    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'AGGREGATE_CACHE_FASTFORWARD']) {
+    for (const variable of ['AGGREGATE_CACHE_FASTFORWARD', 'DEEPCOPY_FROM_AGGREGATE_CACHE']) {
       expect(() => refuseUnbuilt(new Environment('', { [variable]: 'perhaps' }))).to.throw(ProgrammingError, variable)
     }
   })
