@@ -11,7 +11,8 @@ import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Snapshot } from '../persistence/snapshot.js'
 import type { SnapshotStore } from '../persistence/snapshot-store.js'
-import { isPromise } from '../persistence/stages.js'
+import { cipherOf, compressorOf, readsPlain } from '../persistence/stage-topics.js'
+import { isPromise, type StagesOptions } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
@@ -333,7 +334,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       refuseUnbuilt(this.env)
       const transcoder = await factory.transcoder()
       if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
-      const mapper = await factory.mapper({ transcoder })
+      const mapper = await factory.mapper({ transcoder, ...(await this.#stages(factory)) })
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = await factory.applicationRecorder({ ready: false })
@@ -347,6 +348,19 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error
+    }
+  }
+
+  /** The factory's compressor and cipher. One that was given may know nothing of what is asked for here. */
+  async #stages(factory: Factory): Promise<StagesOptions> {
+    const { topicBase } = this.#options
+    const [compressor, cipher] = [await factory.compressor(), await factory.cipher()]
+    if (factory.env === this.env) return { compressor, cipher }
+    const own = cipher ? undefined : await cipherOf(this.env, topicBase)
+    return {
+      compressor: compressor ?? (await compressorOf(this.env, topicBase)),
+      cipher: cipher ?? own,
+      readsPlain: own && readsPlain(this.env),
     }
   }
 

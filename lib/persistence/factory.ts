@@ -1,10 +1,11 @@
 import { InfrastructureFactoryError, ProgrammingError } from '../errors.js'
-import { AesCipher, type Cipher } from './cipher.js'
-import { BrotliCompressor, type Compressor, ZlibCompressor } from './compressor.js'
+import type { Cipher } from './cipher.js'
+import type { Compressor } from './compressor.js'
 import type { AnyDatastore } from './datastore.js'
 import { Environment, refuseUnbuilt, snakeCase } from './environment.js'
 import { Mapper, type MapperOptions } from './mapper.js'
 import type { AggregateRecorder, ApplicationRecorder, ProcessRecorder, TrackingRecorder } from './recorders.js'
+import { cipherOf, compressorOf, readsPlain } from './stage-topics.js'
 import { resolveTopic } from './topic-loader.js'
 import { JsonTranscoder, type Transcoder } from './transcoder.js'
 
@@ -67,7 +68,7 @@ export abstract class Factory {
     refuseUnbuilt(this.env)
     this.env.yes('CREATE_TABLE', true)
     this.isSnapshottingEnabled()
-    this.env.yes('CIPHER_READS_PLAIN', false)
+    readsPlain(this.env)
     this.env.integer('COMPRESSOR_MAX_SIZE', 1, 1)
     this.poolTimeoutMs()
     this.autoflush()
@@ -84,7 +85,7 @@ export abstract class Factory {
       transcoder: given.transcoder ?? (await this.transcoder()),
       compressor: given.compressor ?? (await this.compressor()),
       cipher: given.cipher ?? (await this.cipher()),
-      readsPlain: given.readsPlain ?? this.env.yes('CIPHER_READS_PLAIN', false),
+      readsPlain: given.readsPlain ?? readsPlain(this.env),
     }
     const mapper = new mapperClass(options)
     // states would be stored other than asked for
@@ -113,7 +114,7 @@ export abstract class Factory {
    * `decompress`. `undefined` where it is not set.
    */
   async compressor(): Promise<Compressor | undefined> {
-    return this.#stage<Compressor>('COMPRESSOR_TOPIC', ['compress', 'decompress'], compressors)
+    return compressorOf(this.env, this.topicBase)
   }
 
   /**
@@ -121,8 +122,7 @@ export abstract class Factory {
    * `CIPHER_KEY` is set. `undefined` where neither is.
    */
   async cipher(): Promise<Cipher | undefined> {
-    const cipher = await this.#stage<Cipher>('CIPHER_TOPIC', ['encrypt', 'decrypt'])
-    return cipher ?? (this.env.get('CIPHER_KEY') === undefined ? undefined : new AesCipher(this.env))
+    return cipherOf(this.env, this.topicBase)
   }
 
   /** `IS_SNAPSHOTTING_ENABLED`. */
@@ -137,23 +137,6 @@ export abstract class Factory {
     return kind === 'tracking' ? 'notification_tracking' : `stored_${kind}`
   }
 
-  /** What a topic names: an object with these two methods, or a class of such. */
-  async #stage<T extends object>(
-    key: string,
-    methods: readonly [string, string],
-    builtIn: Readonly<Record<string, new (env: Environment) => T>> = {},
-  ): Promise<T | undefined> {
-    const topic = this.env.get(key)
-    if (topic === undefined) return undefined
-    const known = typeof topic === 'string' && Object.hasOwn(builtIn, topic) ? builtIn[topic] : undefined
-    const found = known ?? (await resolveTopic<T | (new (env: Environment) => T)>(topic as string, this.topicBase))
-    const stage = typeof found === 'function' ? new (found as new (env: Environment) => T)(this.env) : found
-    if (methods.every((method) => typeof (stage as Record<string, unknown>)[method] === 'function')) return stage
-    throw new ProgrammingError(
-      `${this.env.variable(key)} must name a class or an object with ${methods[0]} and ${methods[1]}`,
-    )
-  }
-
   protected poolTimeoutMs(): number {
     return this.env.integer('DRIZZLE_POOL_TIMEOUT_MS', 30_000)
   }
@@ -162,8 +145,6 @@ export abstract class Factory {
     return this.env.yes('DRIZZLE_AUTOFLUSH', true)
   }
 }
-
-const compressors = { zlib: ZlibCompressor, brotli: BrotliCompressor }
 
 /**
  * Finds the factory class that `PERSISTENCE_MODULE` names: such a class, or a module that exports exactly one.

@@ -1,5 +1,6 @@
 import type { Backend } from '../support/backend.js'
 import { casesOf } from '../support/cases.js'
+import { sealed } from '../support/sealed.js'
 import { abandonedWorkSuite } from './abandoned-work.suite.js'
 import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
@@ -12,6 +13,7 @@ import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
 import { ownTablesSuite } from './own-tables.suite.js'
 import { recorderModelSuite } from './recorder-model.suite.js'
+import { sealedStatesSuite } from './sealed-states.suite.js'
 import { sessionsSuite } from './sessions.suite.js'
 import { sharedSavesSuite } from './shared-saves.suite.js'
 import { snapshotsSuite } from './snapshots.suite.js'
@@ -21,7 +23,7 @@ import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
 
 /**
- * Defines every conformance suite on that backend.
+ * Defines every conformance suite on that backend, and all of them once more with states that are compressed and encrypted.
  *
  * `BACKENDS=memory,sqlite-file` runs only those; any other is left out, and says so.
  */
@@ -33,10 +35,13 @@ export function runEveryConformanceSuite(backend: Backend): void {
     console.log(`  ${backend.name}: not in BACKENDS, so its suites are left out`)
     return
   }
-  describe(backend.name, () => {
-    const define = casesOf(backend)
-    for (const suite of suites) suite(define, backend)
-  })
+  for (const each of [backend, sealed(backend)]) {
+    describe(each.name, () => {
+      const define = casesOf(each)
+      // those of sealed states say themselves what is on
+      for (const suite of suites) if (each === backend || suite !== sealedStatesSuite) suite(define, each)
+    })
+  }
 }
 
 const suites = [
@@ -54,6 +59,7 @@ const suites = [
   ownTablesSuite,
   orderSuite,
   storedStateSuite,
+  sealedStatesSuite,
   applicationSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
