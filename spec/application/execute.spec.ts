@@ -15,7 +15,7 @@ describe('app.execute', () => {
     const app = new Application({ name: 'Den' })
     const start = decider('Wolverine', { initial: () => 0 })
     for (const wrong of [undefined, null, 7, {}, Dog, { ...Fox }, start]) {
-      await rejection(app.execute(wrong as unknown as AnyDecider, 'basil', 'run'), ProgrammingError, 'takes a decider')
+      await rejection(app.execute(wrong as AnyDecider, 'basil', 'run'), ProgrammingError, 'takes a decider')
     }
     const Wolverine = start.events({ Ran: (state) => state })
     await rejection(app.execute(Wolverine as AnyDecider, 'basil', 'run'), ProgrammingError, 'give it some by commands')
@@ -89,18 +89,11 @@ describe('app.execute', () => {
     class River extends Application {
       static readonly aggregates = [Dog, Otter]
     }
-    await using river = await River.create()
+    await using _river = await River.create()
     expect(findEvent('Otter.Swum')?.aggregate.aggregateClass).to.equal(Otter)
-    await rejection(
-      River.create.call(
-        class extends Application {
-          static readonly applicationName = 'Other'
-          static readonly aggregates = [{}]
-        } as never,
-      ),
-      ProgrammingError,
-      'or a decider',
-    )
-    await river.ready()
+    class Wrong extends Application {
+      static readonly aggregates = [{}]
+    }
+    await rejection(Wrong.create(), ProgrammingError, 'or a decider')
   })
 })
