@@ -2,8 +2,10 @@ import type { AnyDecider, Decider } from '../domain/decider.js'
 import type { DeciderAggregate } from '../domain/decider-definition.js'
 import type { DomainEvent } from '../domain/event.js'
 import { definitionOf, isOf, Replay } from '../domain/replay.js'
+import type { AggregateDefinition } from '../domain/topics.js'
 import { AggregateNotFoundError, AggregateTypeError, ProgrammingError } from '../errors.js'
 import type { EventStore } from '../persistence/event-store.js'
+import type { AggregateCache, Made, Place } from './cache.js'
 
 /** A class of aggregates, of either shape. */
 // the constructor's parameters are the class's own affair; `never` accepts them all
@@ -23,6 +25,10 @@ export interface RepositorySource {
   onRollback(fn: () => void): void
   /** The aggregate was read in a transaction that was rolled back. */
   doubt(aggregate: object): void
+  /** Its cache, once that is known; absent, or `undefined`, where there is none. */
+  cache?(): AggregateCache | undefined | Promise<AggregateCache | undefined>
+  /** Where a call reads that is made now. Only asked for a cache. */
+  place?(): Place
 }
 
 /** Gets aggregates back from their events. */
@@ -46,12 +52,12 @@ export class Repository {
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   get<State>(decider: Decider<State, any, any>, id: string, options?: GetOptions): Promise<DeciderAggregate<State>>
   async get(aggregateClass: AggregateClass | AnyDecider, id: string, { version }: GetOptions = {}): Promise<object> {
-    const { name } = definitionOf(aggregateClass) // registers a class that was not used yet
+    const definition = definitionOf(aggregateClass) // registers a class that was not used yet
     checkId(id)
     if (version !== undefined && !Number.isSafeInteger(version)) {
       throw new ProgrammingError('The option version must be an integer')
     }
-    const { aggregate, topic } = await this.#read(id, version)
+    const { aggregate, topic } = await (version === undefined ? this.#last(definition, id) : this.#read(id, version))
     // read in a transaction that is rolled back, it may have events that are not there then
     if (aggregate) this.#source.onRollback(() => this.#source.doubt(aggregate))
     if (!aggregate) {
@@ -59,9 +65,52 @@ export class Repository {
       throw new AggregateNotFoundError(`No events of ${JSON.stringify(id)} are stored${upTo}`)
     }
     if (!isOf(aggregate, aggregateClass)) {
-      throw new AggregateTypeError(`The events of ${JSON.stringify(id)} begin with ${topic}, so they make no ${name}`)
+      throw new AggregateTypeError(
+        `The events of ${JSON.stringify(id)} begin with ${topic}, so they make no ${definition.name}`,
+      )
     }
     return aggregate
+  }
+
+  /**
+   * Forgets what is cached of that id, or everything: for who has deleted or changed stored events by hand. The next `get` reads
+   * anew. Does nothing without a cache.
+   */
+  async forget(id?: string): Promise<void> {
+    if (id !== undefined) checkId(id)
+    const cache = await this.#source.cache?.()
+    cache?.forget(id)
+  }
+
+  /** The last state: through the cache, where there is one. */
+  #last(definition: AggregateDefinition, id: string): Promise<Made> | Made {
+    const cache = this.#source.cache?.()
+    if (cache === undefined) return this.#read(id, undefined)
+    return cache instanceof Promise
+      ? cache.then((opened) => this.#cached(opened, definition, id))
+      : this.#cached(cache, definition, id)
+  }
+
+  #cached(cache: AggregateCache | undefined, definition: AggregateDefinition, id: string): Promise<Made> | Made {
+    const reads = {
+      whole: () => this.#read(id, undefined),
+      after: (version: number) => this.#after(id, version),
+    }
+    const place = this.#source.place?.()
+    return cache && place ? cache.get(definition, id, reads, place) : reads.whole()
+  }
+
+  /** All at once, to be used up. */
+  async #after(id: string, version: number): Promise<readonly DomainEvent[]> {
+    let events: DomainEvent[] = []
+    const begin = () => {
+      const these: DomainEvent[] = (events = [])
+      return (some: readonly DomainEvent[]) => {
+        for (const event of some) these.push(event)
+      }
+    }
+    await (await this.#source.events()).take(id, begin, { gt: version })
+    return events
   }
 
   /** @param version  The last one that counts. Default: all. */

@@ -166,6 +166,11 @@ export class DeciderDefinition implements AggregateDefinition {
     made.modifiedOn = event.timestamp
   }
 
+  /** A decider's state can always be had. */
+  requireState(): void {
+    // it is a value
+  }
+
   /** Its state, whatever that is, under one key. */
   stateOf(aggregate: object): Record<string, unknown> {
     return { state: (aggregate as MadeByDecider).state }

@@ -5,7 +5,8 @@ import { markOutcomeUnknown } from '../persistence/outcomes.js'
 import { inThisContext } from '../persistence/outside.js'
 import type { AnySession, AnySessionByHand } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
-import { type Transaction, Transactions } from '../persistence/transaction.js'
+import type { Transaction } from '../persistence/transaction.js'
+import { Transactions } from '../persistence/transactions.js'
 import type { Transactional } from '../persistence/transactional.js'
 import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
@@ -208,6 +209,11 @@ export class Datastore<
    */
   current(): Transaction<Session, C> | undefined {
     return this.transactions.current()
+  }
+
+  /** Whether a call made now works in its own database, and in no transaction that a user has begun. */
+  override usesOwnDatabase(): boolean {
+    return super.usesOwnDatabase() && !this.#scoped?.driver()
   }
 
   /** @internal As `current`, for what may be done without a scope too. */

@@ -846,19 +846,12 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
   describe('what comes later', () => {
     define('is refused by name where a variable asks for it, at create and at the first operation', async (opened) => {
       const variables: Record<string, string> = {
-        CIPHER_KEY: 'SECRET-KEY',
-        CIPHER_TOPIC: 'SECRET-KEY',
-        COMPRESSOR_TOPIC: 'zlib',
         IS_SNAPSHOTTING_ENABLED: 'yes',
-        AGGREGATE_CACHE_MAXSIZE: '100',
-        AGGREGATE_CACHE_FASTFORWARD: 'no',
-        DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
       }
       for (const [variable, value] of Object.entries(variables)) {
         for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {
           const options = { persistence: opened.persistence('TrainingSchool'), env: { [name]: value } }
-          const error = await rejection(TrainingSchool.create(options), NotSupportedError, name)
-          expect(error.message).not.to.include('SECRET-KEY')
+          await rejection(TrainingSchool.create(options), NotSupportedError, name)
           const school = new TrainingSchool(options)
           await rejection(school.register('Fido'), NotSupportedError, name)
           await rejection(school.repository.has('dog'), NotSupportedError, name)

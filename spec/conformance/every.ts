@@ -1,12 +1,15 @@
 import type { Backend } from '../support/backend.js'
 import { casesOf } from '../support/cases.js'
+import { sealed } from '../support/sealed.js'
 import { abandonedWorkSuite } from './abandoned-work.suite.js'
 import { aggregateRecorderSuite } from './aggregate-recorder.suite.js'
 import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { autoflushSuite } from './autoflush.suite.js'
+import { cacheSuite } from './cache.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
+import { eventSourcedLogSuite } from './event-sourced-log.suite.js'
 import { decidersSuite } from './deciders.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
@@ -19,9 +22,10 @@ import { storedStateSuite } from './stored-state.suite.js'
 import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
+import { upcastsSuite } from './upcasts.suite.js'
 
 /**
- * Defines every conformance suite on that backend.
+ * Defines every conformance suite on that backend, and all of them once more with states that are compressed and encrypted.
  *
  * `BACKENDS=memory,sqlite-file` runs only those; any other is left out, and says so.
  */
@@ -33,10 +37,12 @@ export function runEveryConformanceSuite(backend: Backend): void {
     console.log(`  ${backend.name}: not in BACKENDS, so its suites are left out`)
     return
   }
-  describe(backend.name, () => {
-    const define = casesOf(backend)
-    for (const suite of suites) suite(define, backend)
-  })
+  for (const each of [backend, sealed(backend)]) {
+    describe(each.name, () => {
+      const define = casesOf(each)
+      for (const suite of suites) suite(define, each)
+    })
+  }
 }
 
 const suites = [
@@ -54,7 +60,10 @@ const suites = [
   ownTablesSuite,
   orderSuite,
   storedStateSuite,
+  upcastsSuite,
   applicationSuite,
+  eventSourcedLogSuite,
+  cacheSuite,
   decidersSuite,
   concurrentSavesSuite,
   sharedSavesSuite,

@@ -167,14 +167,7 @@ describe('Snake case', function () {
 
 describe('What is not built yet', function () {
   const refused: readonly (readonly [variable: string, value: unknown])[] = [
-    ['CIPHER_KEY', 'Ann-1815'],
-    ['CIPHER_TOPIC', 'Ann-1815'],
-    ['COMPRESSOR_TOPIC', 'zlib'],
-    ['COMPRESSOR_TOPIC', { compress() {} }],
     ['IS_SNAPSHOTTING_ENABLED', 'yes'],
-    ['AGGREGATE_CACHE_MAXSIZE', '0'],
-    ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
-    ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
   ]
   for (const [variable, value] of refused) {
     it(`is refused by name: ${variable} ${typeof value === 'string' ? value : `as ${typeof value}`}`, function () {
@@ -192,19 +185,15 @@ describe('What is not built yet', function () {
     refuseUnbuilt(new Environment('School', {}))
     refuseUnbuilt(
       new Environment('School', {
-        CIPHER_KEY: '',
-        COMPRESSOR_TOPIC: 'zlib',
-        SCHOOL_COMPRESSOR_TOPIC: '',
+        AGGREGATE_CACHE_MAXSIZE: '10',
+        SCHOOL_AGGREGATE_CACHE_MAXSIZE: '',
         IS_SNAPSHOTTING_ENABLED: 'no',
-        AGGREGATE_CACHE_FASTFORWARD: 'yes',
-        DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
       }),
     )
   })
 
   it('is a programming error where it is neither yes nor no', function () {
-    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'AGGREGATE_CACHE_FASTFORWARD']) {
-      expect(() => refuseUnbuilt(new Environment('', { [variable]: 'perhaps' }))).to.throw(ProgrammingError, variable)
-    }
+    const environment = new Environment('', { IS_SNAPSHOTTING_ENABLED: 'perhaps' })
+    expect(() => refuseUnbuilt(environment)).to.throw(ProgrammingError, 'IS_SNAPSHOTTING_ENABLED')
   })
 })
