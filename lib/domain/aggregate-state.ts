@@ -1,18 +1,18 @@
 import { ProgrammingError } from '../errors.js'
-import { definitionOfInstance } from './aggregate.js'
 import { deepCopy } from './deep-copy.js'
+import { definitionOfMade } from './replay.js'
 import type { AggregateDefinition, AggregateOrigin } from './topics.js'
 
 /**
  * A copy of an aggregate that has nothing in common with it, without its pending events.
  *
- * @param definition  What made it. Default: the one of its class.
+ * @param definition  What made it. Default: the one that made it.
  * @returns `undefined` where it can't be copied: its class has `#private` members and no `toSnapshot`, or it holds what can't be
  *   copied (see `deepCopy`).
  */
 export function copyOfAggregate<A extends object>(
   aggregate: A,
-  definition: AggregateDefinition | undefined = definitionOfInstance(aggregate),
+  definition: AggregateDefinition | undefined = definitionOfMade(aggregate),
 ): A | undefined {
   if (definition === undefined || !canHaveState(definition)) return undefined
   let state: Record<string, unknown> | undefined
