@@ -4,6 +4,7 @@ import { ownCopy } from './copy.js'
 import type { DomainEvent } from './event.js'
 import { currentMetadata } from './metadata.js'
 import { registerAggregate, resolveEvent, type AggregateDefinition, type EventDefinition } from './topics.js'
+import { noUpcasts, type Upcast } from './upcasts.js'
 
 // Given by the class below, which alone sees its private fields.
 let addPending: (aggregate: Aggregate, event: DomainEvent) => void
@@ -70,6 +71,7 @@ export class Aggregate {
 /** What an aggregate class is: as decorated, or with a map of events. */
 export class Definition implements AggregateDefinition {
   readonly events = new Map<string, AggregateEvent>()
+  readonly snapshotUpcasts: readonly (Upcast | undefined)[] = noUpcasts
   readonly #make: (event: DomainEvent, found: AggregateEvent) => Aggregate
 
   /** @param make  Makes the aggregate from its first event, which is `found` among `events` and has the first version. */
@@ -84,8 +86,8 @@ export class Definition implements AggregateDefinition {
   /** @param body  What applies it to an aggregate that is there; absent for an event that only makes one. */
   add(name: string, body?: EventBody): AggregateEvent {
     const topic = `${this.name}.${name}`
-    // The class version stays 1 until upcasting exists.
-    const event = { name, topic, classVersion: 1, aggregate: this, body, label: `Event '${topic}'` }
+    const label = `Event '${topic}'`
+    const event = { name, topic, classVersion: 1, upcasts: noUpcasts, aggregate: this, body, label }
     this.events.set(name, event)
     return event
   }
@@ -99,13 +101,7 @@ export class Definition implements AggregateDefinition {
   apply(aggregate: object, event: DomainEvent): void {
     const found = eventOf(this, event)
     // What a definition is given to apply to, it has made.
-    const { id, version } = aggregate as Aggregate
-    if (event.originatorId !== id) {
-      throw new OriginatorIdError(
-        `${described(event)} is not of this aggregate, which is '${this.name}' ${JSON.stringify(id)}`,
-      )
-    }
-    if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
+    checkNext(this.name, aggregate as Aggregate, event)
     run(found, aggregate as Aggregate, event)
     moveOn(aggregate as Aggregate, event.originatorVersion, event.timestamp)
   }
@@ -249,7 +245,7 @@ export function refuseWhileApplying(topic: string): void {
 }
 
 /** The version of an aggregate's first event. */
-const firstVersion = 1
+export const firstVersion = 1
 
 /** An aggregate whose constructor runs. */
 interface Construction {
@@ -320,7 +316,8 @@ function isTime(value: unknown, time: number): boolean {
   return value instanceof Date && value.getTime() === time
 }
 
-function newEvent(
+/** An event that happens now. @param data  Frozen, and nobody else's. */
+export function newEvent(
   originatorId: string,
   originatorVersion: number,
   topic: string,
@@ -357,7 +354,8 @@ export function run({ body, topic }: AggregateEvent, aggregate: Aggregate, event
   return whileApplying(topic, () => body(aggregate, event.data))
 }
 
-function whileApplying(topic: string, change: () => unknown): unknown {
+/** What `change` returns, which applies an event: no other can happen in it. @throws ProgrammingError  It is a promise. */
+export function whileApplying(topic: string, change: () => unknown): unknown {
   let result: unknown
   applying++
   try {
@@ -385,10 +383,27 @@ function moveOn(aggregate: Aggregate, version: number, modifiedOn: Date): void {
   own.modifiedOn = modifiedOn
 }
 
-function refuseVersion(event: DomainEvent, next: number): never {
+/**
+ * Checks that an event can be applied to an aggregate.
+ *
+ * @throws OriginatorIdError  It is another aggregate's.
+ * @throws OriginatorVersionError  It is not the next one.
+ */
+export function checkNext(name: string, { id, version }: Pick<Aggregate, 'id' | 'version'>, event: DomainEvent): void {
+  if (event.originatorId !== id) {
+    throw new OriginatorIdError(
+      `${described(event)} is not of this aggregate, which is '${name}' ${JSON.stringify(id)}`,
+    )
+  }
+  if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
+}
+
+/** @throws OriginatorVersionError  Always. @param next  The version that it should have. */
+export function refuseVersion(event: DomainEvent, next: number): never {
   throw new OriginatorVersionError(`${described(event)} can't be applied: the next version is ${next}`)
 }
 
-function described({ topic, originatorId, originatorVersion }: DomainEvent): string {
+/** An event, as it appears in errors. */
+export function described({ topic, originatorId, originatorVersion }: DomainEvent): string {
   return `Event '${topic}' of ${JSON.stringify(originatorId)}, version ${originatorVersion},`
 }

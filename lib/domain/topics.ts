@@ -1,14 +1,20 @@
 import { NotSupportedError, ProgrammingError, TopicError } from '../errors.js'
 import type { DomainEvent } from './event.js'
+import type { Upcast } from './upcasts.js'
 
-/** One registered aggregate class, of whatever shape. */
+/** One registered aggregate, of whatever shape. */
 export interface AggregateDefinition {
   /** The aggregate's name: `'Dog'`. */
   readonly name: string
-  /** What users write: for decorated classes the one that `@aggregate` gave back. */
-  readonly aggregateClass: Function
+  /** What users have in hand: a class, for decorated ones that which `@aggregate` gave back, or a decider. */
+  readonly aggregateClass: object
   /** Its events by name, inherited ones included. */
   readonly events: ReadonlyMap<string, EventDefinition>
+  /**
+   * What brings the state of a snapshot of class version n to n + 1, at index n - 1; `undefined` where nothing can. The
+   * current version is one more than there are.
+   */
+  readonly snapshotUpcasts: readonly (Upcast | undefined)[]
   /**
    * Makes the aggregate from its first event, which is used up: its values become the aggregate's own.
    *
@@ -33,6 +39,8 @@ export interface EventDefinition {
   readonly name: string
   /** From 1; one more for each upcast. */
   readonly classVersion: number
+  /** What brings data of class version n to n + 1, at index n - 1. */
+  readonly upcasts: readonly Upcast[]
   readonly aggregate: AggregateDefinition
 }
 
@@ -99,7 +107,7 @@ export function registerTopicAlias(former: string, current: string): void {
 export function registerAggregate(definition: AggregateDefinition): void {
   const { name } = definition
   if (aggregates.has(name)) {
-    throw new TopicError(`The aggregate name ${quoted(name)} is taken by another class: give each class its own`)
+    throw new TopicError(`The aggregate name ${quoted(name)} is taken by another aggregate: give each its own`)
   }
   const taken = [name, ...[...definition.events.values()].map(({ topic }) => topic)].find(
     (topic) => aliases.has(topic) || events.has(topic),

@@ -321,8 +321,16 @@ describe('Mapper', function () {
 function registerKennels(): void {
   const unused = () => expect.fail('the mapper applies no events')
   const events = new Map<string, EventDefinition>()
-  const aggregate = { name: 'Kennels', aggregateClass: class Kennels {}, events, create: unused, apply: unused }
-  events.set('Opened', { topic: 'Kennels.Opened', name: 'Opened', classVersion: 2, aggregate })
+  const aggregate = {
+    name: 'Kennels',
+    aggregateClass: class Kennels {},
+    events,
+    snapshotUpcasts: [],
+    create: unused,
+    apply: unused,
+  }
+  const upcasts = [(data: Record<string, unknown>) => data]
+  events.set('Opened', { topic: 'Kennels.Opened', name: 'Opened', classVersion: 2, upcasts, aggregate })
   registerAggregate(aggregate)
 }
 
