@@ -4,6 +4,7 @@ import { ownCopy } from './copy.js'
 import type { DomainEvent } from './event.js'
 import { currentMetadata } from './metadata.js'
 import { registerAggregate, resolveEvent, type AggregateDefinition, type EventDefinition } from './topics.js'
+import { noUpcasts, snapshotUpcastsOfClass, upcastsOfClass, type Upcast } from './upcasts.js'
 
 // Given by the class below, which alone sees its private fields.
 let addPending: (aggregate: Aggregate, event: DomainEvent) => void
@@ -70,6 +71,7 @@ export class Aggregate {
 /** What an aggregate class is: as decorated, or with a map of events. */
 export class Definition implements AggregateDefinition {
   readonly events = new Map<string, AggregateEvent>()
+  snapshotUpcasts: readonly (Upcast | undefined)[] = noUpcasts
   readonly #make: (event: DomainEvent, found: AggregateEvent) => Aggregate
 
   /** @param make  Makes the aggregate from its first event, which is `found` among `events` and has the first version. */
@@ -84,10 +86,25 @@ export class Definition implements AggregateDefinition {
   /** @param body  What applies it to an aggregate that is there; absent for an event that only makes one. */
   add(name: string, body?: EventBody): AggregateEvent {
     const topic = `${this.name}.${name}`
-    // The class version stays 1 until upcasting exists.
-    const event = { name, topic, classVersion: 1, aggregate: this, body, label: `Event '${topic}'` }
+    const label = `Event '${topic}'`
+    const event = { name, topic, classVersion: 1, upcasts: noUpcasts, aggregate: this, body, label }
     this.events.set(name, event)
     return event
+  }
+
+  /**
+   * Takes what the class says of former versions. The static fields have to be there.
+   *
+   * @throws ProgrammingError  Its upcasts can't be ones, or are of an event that it has not.
+   */
+  takeUpcasts(): void {
+    this.snapshotUpcasts = snapshotUpcastsOfClass(this.name, this.aggregateClass)
+    for (const [name, upcasts] of upcastsOfClass(this.name, this.aggregateClass, this.events)) {
+      // in place: methods hold on to their events
+      const event = this.events.get(name) as { -readonly [Key in keyof AggregateEvent]: AggregateEvent[Key] }
+      event.upcasts = upcasts
+      event.classVersion = upcasts.length + 1
+    }
   }
 
   create(event: DomainEvent): Aggregate {
@@ -124,11 +141,13 @@ export interface AggregateEvent extends EventDefinition {
 export type EventBody = (aggregate: Aggregate, data: Record<string, unknown>) => unknown
 
 /**
- * Registers a class, under its name and its events' topics.
+ * Registers a class, under its name and its events' topics, or nothing.
  *
  * @throws TopicError  One of them is taken.
+ * @throws ProgrammingError  Its upcasts can't be ones, or are of an event that it has not.
  */
 export function define(definition: Definition): void {
+  definition.takeUpcasts()
   registerAggregate(definition)
   definitions.set(definition.aggregateClass, definition)
 }

@@ -1,5 +1,6 @@
-import { NotSupportedError, ProgrammingError, TopicError } from '../errors.js'
+import { ProgrammingError, TopicError } from '../errors.js'
 import type { DomainEvent } from './event.js'
+import type { Upcast } from './upcasts.js'
 
 /** One registered aggregate class, of whatever shape. */
 export interface AggregateDefinition {
@@ -9,6 +10,11 @@ export interface AggregateDefinition {
   readonly aggregateClass: Function
   /** Its events by name, inherited ones included. */
   readonly events: ReadonlyMap<string, EventDefinition>
+  /**
+   * What brings the state of a snapshot of class version n to n + 1, at index n - 1; `undefined` where nothing can. The
+   * current version is one more than there are.
+   */
+  readonly snapshotUpcasts: readonly (Upcast | undefined)[]
   /**
    * Makes the aggregate from its first event, which is used up: its values become the aggregate's own.
    *
@@ -33,6 +39,8 @@ export interface EventDefinition {
   readonly name: string
   /** From 1; one more for each upcast. */
   readonly classVersion: number
+  /** What brings data of class version n to n + 1, at index n - 1. */
+  readonly upcasts: readonly Upcast[]
   readonly aggregate: AggregateDefinition
 }
 
@@ -92,6 +100,22 @@ export function registerTopicAlias(former: string, current: string): void {
 }
 
 /**
+ * Topics to look for where these are asked for: each under its present name and all former ones, since what was stored
+ * before a renaming keeps the name that it has.
+ */
+export function everyNameOf(topics: readonly string[]): readonly string[] {
+  if (aliases.size === 0) return topics
+  const all = new Set<string>()
+  for (const topic of topics) {
+    let present = topic
+    for (const name of namesAfter(topic)) present = name
+    all.add(topic).add(present)
+    for (const former of formerNamesOf(present)) all.add(former)
+  }
+  return [...all]
+}
+
+/**
  * Registers an aggregate class with all its events, or nothing.
  *
  * @throws TopicError  Its name, or the topic of one of its events, is taken.
@@ -135,15 +159,6 @@ export function checkEventName(name: unknown): asserts name is string {
   }
 }
 
-/** @throws NotSupportedError  The class has upcasts, which are not built yet; ignoring them would misread its events. */
-export function checkUpcasts(name: string, aggregateClass: Function): void {
-  for (const property of ['upcasts', 'snapshotUpcasts']) {
-    if (property in aggregateClass) {
-      throw new NotSupportedError(`static ${property} of aggregate ${quoted(name)} is not supported yet`)
-    }
-  }
-}
-
 const aggregates = new Map<string, AggregateDefinition>()
 /** By topic; what is once registered stays. */
 const events = new Map<string, EventDefinition>()
@@ -176,6 +191,29 @@ function* namesAfter(name: string): Generator<string> {
   for (let next = nameAfter(name); next !== undefined && !seen.has(next); next = nameAfter(next)) {
     seen.add(next)
     yield next
+  }
+}
+
+/** Each name that leads to that one. */
+function formerNamesOf(present: string): ReadonlySet<string> {
+  const found = new Set<string>()
+  const look = (name: string) => {
+    for (const former of namesBefore(name)) {
+      // a name that an alias of its own takes elsewhere
+      if (found.has(former) || former === present || !leadsTo(former, present)) continue
+      found.add(former)
+      look(former)
+    }
+  }
+  look(present)
+  return found
+}
+
+function* namesBefore(name: string): Generator<string> {
+  const dot = name.lastIndexOf('.')
+  for (const [former, current] of aliases) {
+    if (current === name) yield former
+    if (dot >= 0 && current === name.slice(0, dot)) yield former + name.slice(dot)
   }
 }
 
