@@ -2,9 +2,19 @@ import { registerLazyTopic, registerTopic } from './persistence/topic-loader.js'
 import * as memory from './memory/index.js'
 
 export * from './application/application.js'
+export type { ExecuteArguments, ExecuteOptions } from './application/execution.js'
 export * from './application/notification-log.js'
 export * from './application/repository.js'
 export { Aggregate } from './domain/aggregate.js'
+export {
+  decider,
+  type AnyDecider,
+  type Decider,
+  type DeciderOfEvents,
+  type DeciderOfState,
+  type StateOf,
+} from './domain/decider.js'
+export type { DecidedEvent, DeciderAggregate } from './domain/decider-definition.js'
 export { aggregate, event } from './domain/decorators.js'
 export type { DomainEvent } from './domain/event.js'
 export { EventedAggregate, type Evolve } from './domain/evented-aggregate.js'

@@ -57,6 +57,7 @@ const names: Readonly<Record<string, readonly string[]>> = {
     'WaitInterruptedError',
     'WaitTimeoutError',
     'aggregate',
+    'decider',
     'event',
     'isOutcomeUnknown',
     'isRetryable',

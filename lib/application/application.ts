@@ -1,4 +1,5 @@
 import { giveBack } from '../domain/aggregate.js'
+import type { AnyDecider, Decider } from '../domain/decider.js'
 import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
@@ -13,6 +14,7 @@ import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
 import { JsonTranscoder } from '../persistence/transcoder.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
+import { execute, type ExecuteArguments, type ExecuteOptions } from './execution.js'
 import { NotificationLog } from './notification-log.js'
 import { type AggregateClass, Repository } from './repository.js'
 import { SaveOrder, type SaveUnderWay } from './save-order.js'
@@ -42,7 +44,7 @@ export interface Collectable {
 interface ApplicationStatics {
   readonly applicationName?: string
   readonly env?: Readonly<Record<string, unknown>>
-  readonly aggregates?: readonly AggregateClass[]
+  readonly aggregates?: readonly (AggregateClass | AnyDecider)[]
   readonly snapshottingIntervals?: unknown
   readonly snapshottingProjectors?: unknown
 }
@@ -155,11 +157,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     throw notBuilt('subscribe()')
   }
 
-  /** Deciders are not built yet. @throws NotSupportedError  Always. */
-  execute(): never {
-    throw notBuilt('execute()')
-  }
-
   /** Connects and creates tables where missing, if that has not happened. A failed attempt is tried again by the next call. */
   async ready(): Promise<void> {
     const { recorder } = await this.#open()
@@ -211,6 +208,31 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     } finally {
       if (save) this.#order.end(save)
     }
+  }
+
+  /**
+   * Executes a command of a decider: loads its state, decides, and saves what was decided, all events or none.
+   *
+   * Begins from the decider's initial state where nothing is stored of that id. Joins the current transaction, if there is one.
+   *
+   * @param name  The command's name, followed by its parameter where it has one. Without parameter, options come after
+   *   `undefined`.
+   * @returns The new state; where nothing was decided, the state as it was, and nothing is saved.
+   * @throws RecordConflictError  Somebody else has saved that version, and `options.retries` are used up; default: 0.
+   * @throws AggregateTypeError  The id is of another decider or class.
+   * @throws ProgrammingError  There is no such command, or it returns something else than events of the decider.
+   * @throws unknown  What the command throws: it refuses by that.
+   */
+  async execute<State, Commands, Name extends keyof Commands & string>(
+    // `any`: which events there are says the decider
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    decider: Decider<State, any, Commands>,
+    id: string,
+    name: Name,
+    ...more: ExecuteArguments<Commands[Name]>
+  ): Promise<State> {
+    const [command, options] = more as readonly unknown[] as readonly [unknown, ExecuteOptions?]
+    return execute(this, decider, id, name, command, options) as Promise<State>
   }
 
   /**

@@ -1,11 +1,19 @@
+import type { AnyDecider, Decider } from '../domain/decider.js'
+import type { DeciderAggregate } from '../domain/decider-definition.js'
 import type { DomainEvent } from '../domain/event.js'
-import { definitionOf, Replay } from '../domain/replay.js'
+import { definitionOf, isOf, Replay } from '../domain/replay.js'
 import { AggregateNotFoundError, AggregateTypeError, ProgrammingError } from '../errors.js'
 import type { EventStore } from '../persistence/event-store.js'
 
 /** A class of aggregates, of either shape. */
 // the constructor's parameters are the class's own affair; `never` accepts them all
 export type AggregateClass<A extends object = object> = abstract new (...args: never[]) => A
+
+/** What `Repository.get` takes. */
+export interface GetOptions {
+  /** Its state at that version; above the last, the last state. Default: the last. */
+  readonly version?: number | undefined
+}
 
 /** Where a repository has its events from, and whom it tells of an aggregate that may not be as it seems. */
 export interface RepositorySource {
@@ -29,15 +37,15 @@ export class Repository {
    * The aggregate of that id, as its events made it.
    *
    * @param options  `version`: its state at that version; above the last, the last state. Default: the last.
-   * @returns An instance of the class, or of the subclass whose stream it is.
+   * @returns An instance of the class, or of the subclass whose stream it is; of a decider, its state, version and times.
    * @throws AggregateNotFoundError  No events (up to that version).
-   * @throws AggregateTypeError  The stream is of another class.
+   * @throws AggregateTypeError  The stream is of another class or decider.
    */
-  async get<A extends object>(
-    aggregateClass: AggregateClass<A>,
-    id: string,
-    { version }: { version?: number | undefined } = {},
-  ): Promise<A> {
+  get<A extends object>(aggregateClass: AggregateClass<A>, id: string, options?: GetOptions): Promise<A>
+  // `any`: only the state is in what comes out
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  get<State>(decider: Decider<State, any, any>, id: string, options?: GetOptions): Promise<DeciderAggregate<State>>
+  async get(aggregateClass: AggregateClass | AnyDecider, id: string, { version }: GetOptions = {}): Promise<object> {
     const { name } = definitionOf(aggregateClass) // registers a class that was not used yet
     checkId(id)
     if (version !== undefined && !Number.isSafeInteger(version)) {
@@ -50,7 +58,7 @@ export class Repository {
       const upTo = version === undefined ? '' : ` up to version ${version}`
       throw new AggregateNotFoundError(`No events of ${JSON.stringify(id)} are stored${upTo}`)
     }
-    if (!(aggregate instanceof aggregateClass)) {
+    if (!isOf(aggregate, aggregateClass)) {
       throw new AggregateTypeError(`The events of ${JSON.stringify(id)} begin with ${topic}, so they make no ${name}`)
     }
     return aggregate

@@ -116,13 +116,7 @@ export class Definition implements AggregateDefinition {
   apply(aggregate: object, event: DomainEvent): void {
     const found = eventOf(this, event)
     // What a definition is given to apply to, it has made.
-    const { id, version } = aggregate as Aggregate
-    if (event.originatorId !== id) {
-      throw new OriginatorIdError(
-        `${described(event)} is not of this aggregate, which is '${this.name}' ${JSON.stringify(id)}`,
-      )
-    }
-    if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
+    checkNext(this.name, aggregate as Aggregate, event)
     run(found, aggregate as Aggregate, event)
     moveOn(aggregate as Aggregate, event.originatorVersion, event.timestamp)
   }
@@ -268,7 +262,7 @@ export function refuseWhileApplying(topic: string): void {
 }
 
 /** The version of an aggregate's first event. */
-const firstVersion = 1
+export const firstVersion = 1
 
 /** An aggregate whose constructor runs. */
 interface Construction {
@@ -339,7 +333,8 @@ function isTime(value: unknown, time: number): boolean {
   return value instanceof Date && value.getTime() === time
 }
 
-function newEvent(
+/** An event that happens now. @param data  Frozen, and nobody else's. */
+export function newEvent(
   originatorId: string,
   originatorVersion: number,
   topic: string,
@@ -376,7 +371,8 @@ export function run({ body, topic }: AggregateEvent, aggregate: Aggregate, event
   return whileApplying(topic, () => body(aggregate, event.data))
 }
 
-function whileApplying(topic: string, change: () => unknown): unknown {
+/** What `change` returns, which applies an event: no other can happen in it. @throws ProgrammingError  It is a promise. */
+export function whileApplying(topic: string, change: () => unknown): unknown {
   let result: unknown
   applying++
   try {
@@ -404,10 +400,29 @@ function moveOn(aggregate: Aggregate, version: number, modifiedOn: Date): void {
   own.modifiedOn = modifiedOn
 }
 
-function refuseVersion(event: DomainEvent, next: number): never {
+/**
+ * Checks that an event can be applied to an aggregate.
+ *
+ * @throws OriginatorIdError  It is another aggregate's.
+ * @throws OriginatorVersionError  It is not the next one.
+ */
+export function checkNext(
+  name: string,
+  { id, version }: Pick<Aggregate, 'id' | 'version'>,
+  event: DomainEvent,
+): void {
+  if (event.originatorId !== id) {
+    throw new OriginatorIdError(`${described(event)} is not of this aggregate, which is '${name}' ${JSON.stringify(id)}`)
+  }
+  if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
+}
+
+/** @throws OriginatorVersionError  Always. @param next  The version that it should have. */
+export function refuseVersion(event: DomainEvent, next: number): never {
   throw new OriginatorVersionError(`${described(event)} can't be applied: the next version is ${next}`)
 }
 
-function described({ topic, originatorId, originatorVersion }: DomainEvent): string {
+/** An event, as it appears in errors. */
+export function described({ topic, originatorId, originatorVersion }: DomainEvent): string {
   return `Event '${topic}' of ${JSON.stringify(originatorId)}, version ${originatorVersion},`
 }

@@ -2,12 +2,12 @@ import { ProgrammingError, TopicError } from '../errors.js'
 import type { DomainEvent } from './event.js'
 import type { Upcast } from './upcasts.js'
 
-/** One registered aggregate class, of whatever shape. */
+/** One registered aggregate, of whatever shape. */
 export interface AggregateDefinition {
   /** The aggregate's name: `'Dog'`. */
   readonly name: string
-  /** What users write: for decorated classes the one that `@aggregate` gave back. */
-  readonly aggregateClass: Function
+  /** What users have in hand: a class, for decorated ones that which `@aggregate` gave back, or a decider. */
+  readonly aggregateClass: object
   /** Its events by name, inherited ones included. */
   readonly events: ReadonlyMap<string, EventDefinition>
   /**
@@ -123,7 +123,7 @@ export function everyNameOf(topics: readonly string[]): readonly string[] {
 export function registerAggregate(definition: AggregateDefinition): void {
   const { name } = definition
   if (aggregates.has(name)) {
-    throw new TopicError(`The aggregate name ${quoted(name)} is taken by another class: give each class its own`)
+    throw new TopicError(`The aggregate name ${quoted(name)} is taken by another aggregate: give each its own`)
   }
   const taken = [name, ...[...definition.events.values()].map(({ topic }) => topic)].find(
     (topic) => aliases.has(topic) || events.has(topic),
