@@ -97,6 +97,19 @@ function cases(env: Readonly<Record<string, string>>): void {
     assert.deepEqual(specification, new RouteSpecification(hongkong, stockholm, march(25)))
     assert.deepEqual(itinerary, new Itinerary(overTokyo))
   })
+
+  it('reads bookings of the time when they had no specification', async () => {
+    const state = {
+      timestamp: '2020-02-20T10:00:00.000Z',
+      data: { origin: hongkong, destination: stockholm, deadline: { _type_: 'date', _data_: march(25) } },
+    }
+    await shipping.recorder.insertEvents([
+      { originatorId: 'old', originatorVersion: 1, topic: 'Cargo.Booked', state: Buffer.from(JSON.stringify(state)) },
+    ])
+
+    await shipping.route('old', overTokyo)
+    assert.deepEqual((await shipping.track('old')).arrival, march(24))
+  })
 }
 
 function leg(voyage: string, from: string, to: string, departure: number, arrival: number): Leg {

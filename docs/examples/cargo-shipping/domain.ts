@@ -1,4 +1,4 @@
-import { EventedAggregate, type Evolve } from 'eventsourcing-drizzle'
+import { EventedAggregate, type Evolve, type Upcasts } from 'eventsourcing-drizzle'
 
 // After the cargo shipping of Eric Evans, Domain-Driven Design (2003), which many of its readers know.
 
@@ -129,6 +129,15 @@ export class Cargo extends EventedAggregate<CargoEvents> {
 
   get isClaimed(): boolean {
     return this.lastHandling?.activity === 'claim'
+  }
+
+  /** Once a booking said its parts one by one. Such events stay stored as they are, and are read as those of today. */
+  static readonly upcasts: Upcasts<CargoEvents> = {
+    Booked: {
+      1: ({ origin, destination, deadline }: { origin: Location; destination: Location; deadline: Date }) => ({
+        specification: new RouteSpecification(origin, destination, deadline),
+      }),
+    },
   }
 
   private checkNotClaimed(): void {
