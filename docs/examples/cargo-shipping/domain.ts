@@ -131,15 +131,6 @@ export class Cargo extends EventedAggregate<CargoEvents> {
     return this.lastHandling?.activity === 'claim'
   }
 
-  /** Once a booking said its parts one by one. Such events stay stored as they are, and are read as those of today. */
-  static readonly upcasts: Upcasts<CargoEvents> = {
-    Booked: {
-      1: ({ origin, destination, deadline }: { origin: Location; destination: Location; deadline: Date }) => ({
-        specification: new RouteSpecification(origin, destination, deadline),
-      }),
-    },
-  }
-
   private checkNotClaimed(): void {
     if (this.isClaimed) throw new ShippingError('It was claimed')
   }
@@ -160,6 +151,15 @@ export class Cargo extends EventedAggregate<CargoEvents> {
     Handled(cargo, { handling }) {
       cargo.lastHandling = handling
       if (cargo.itinerary && !isSame(handling, cargo.ahead.shift())) cargo.isMisdirected = true
+    },
+  }
+
+  /** Once a booking said its parts one by one. Such events stay stored as they are, and are read as those of today. */
+  static readonly upcasts: Upcasts<CargoEvents> = {
+    Booked: {
+      1: ({ origin, destination, deadline }: { origin: Location; destination: Location; deadline: Date }) => ({
+        specification: new RouteSpecification(origin, destination, deadline),
+      }),
     },
   }
 }
