@@ -2,7 +2,7 @@ import type { Capabilities } from '../persistence/datastore.js'
 import type { BeginTexts, SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
-import type { Begin } from '../persistence/transaction.js'
+import type { Begin } from '../persistence/transactions.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
 
 /** What the recorders' own statements run on: one connection, inside a transaction or not. */

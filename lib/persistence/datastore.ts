@@ -2,7 +2,7 @@ import { NotSupportedError } from '../errors.js'
 import type { Factory, FactoryOptions } from './factory.js'
 import { requireSwitch } from './session.js'
 import { SessionByHand } from './session-by-hand.js'
-import type { Transactions } from './transaction.js'
+import type { Transactions } from './transactions.js'
 import { type OpenTransaction, PassesTransactionsOn, type SessionOf, type Transactional } from './transactional.js'
 
 /** What a backend can do; asked for by name instead of asking which backend it is. */
