@@ -7,6 +7,7 @@ import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { autoflushSuite } from './autoflush.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
+import { decidersSuite } from './deciders.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
@@ -54,6 +55,7 @@ const suites = [
   orderSuite,
   storedStateSuite,
   applicationSuite,
+  decidersSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,
