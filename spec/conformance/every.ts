@@ -19,6 +19,7 @@ import { storedStateSuite } from './stored-state.suite.js'
 import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
+import { upcastsSuite } from './upcasts.suite.js'
 
 /**
  * Defines every conformance suite on that backend.
@@ -54,6 +55,7 @@ const suites = [
   ownTablesSuite,
   orderSuite,
   storedStateSuite,
+  upcastsSuite,
   applicationSuite,
   decidersSuite,
   concurrentSavesSuite,
