@@ -17,10 +17,12 @@ const entryPoints = Object.entries(manifest.exports).filter(([door]) => door !==
 // What each entry point brings at run time. A name added here is a promise to users; one taken away breaks them.
 const names: Readonly<Record<string, readonly string[]>> = {
   '.': [
+    'AesCipher',
     'Aggregate',
     'AggregateNotFoundError',
     'AggregateTypeError',
     'Application',
+    'BrotliCompressor',
     'DataError',
     'DatabaseError',
     'DatabaseProgrammingError',
@@ -56,7 +58,9 @@ const names: Readonly<Record<string, readonly string[]>> = {
     'TranscodingNotRegisteredError',
     'WaitInterruptedError',
     'WaitTimeoutError',
+    'ZlibCompressor',
     'aggregate',
+    'createKey',
     'event',
     'isOutcomeUnknown',
     'isRetryable',

@@ -4,13 +4,8 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { Application } from '../../lib/application/application.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
-import {
-  EventSourcingError,
-  MapperDeserialisationError,
-  OperationalError,
-  ProgrammingError,
-  TopicError,
-} from '../../lib/errors.js'
+import type { EventSourcingError } from '../../lib/errors.js'
+import { MapperDeserialisationError, OperationalError, ProgrammingError, TopicError } from '../../lib/errors.js'
 import { MemoryFactory } from '../../lib/memory/factory.js'
 import { AesCipher, type Cipher, type CipherContext, createKey } from '../../lib/persistence/cipher.js'
 import { BrotliCompressor, type Compressor, ZlibCompressor } from '../../lib/persistence/compressor.js'
