@@ -17,10 +17,12 @@ const entryPoints = Object.entries(manifest.exports).filter(([door]) => door !==
 // What each entry point brings at run time. A name added here is a promise to users; one taken away breaks them.
 const names: Readonly<Record<string, readonly string[]>> = {
   '.': [
+    'AesCipher',
     'Aggregate',
     'AggregateNotFoundError',
     'AggregateTypeError',
     'Application',
+    'BrotliCompressor',
     'DataError',
     'DatabaseError',
     'DatabaseProgrammingError',
@@ -58,9 +60,11 @@ const names: Readonly<Record<string, readonly string[]>> = {
     'TranscodingNotRegisteredError',
     'WaitInterruptedError',
     'WaitTimeoutError',
+    'ZlibCompressor',
     'aggregate',
     'causeOf',
     'causedBy',
+    'createKey',
     'decider',
     'decimalTranscoding',
     'event',

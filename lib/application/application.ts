@@ -9,7 +9,7 @@ import type { Compressor } from '../persistence/compressor.js'
 import { Environment } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
-import { Mapper } from '../persistence/mapper.js'
+import { Mapper, requireStages } from '../persistence/mapper.js'
 import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
@@ -504,7 +504,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()
-      const mapper = made('constructMapper', await this.constructMapper(factory, await this.#mapperParts(factory)), Mapper)
+      const parts = await this.#mapperParts(factory)
+      const mapper = made('constructMapper', await this.constructMapper(factory, parts), Mapper)
+      requireStages(mapper, parts) // states would be stored other than asked for
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = made('constructRecorder', await this.constructRecorder(factory))

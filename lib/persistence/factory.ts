@@ -3,7 +3,7 @@ import type { Cipher } from './cipher.js'
 import type { Compressor } from './compressor.js'
 import type { AnyDatastore } from './datastore.js'
 import { Environment, snakeCase } from './environment.js'
-import { Mapper, type MapperOptions } from './mapper.js'
+import { Mapper, type MapperOptions, requireStages } from './mapper.js'
 import type { AggregateRecorder, ApplicationRecorder, ProcessRecorder, TrackingRecorder } from './recorders.js'
 import { cipherOf, compressorOf, readsPlain } from './stage-topics.js'
 import { resolveTopic } from './topic-loader.js'
@@ -86,12 +86,7 @@ export abstract class Factory {
       readsPlain: given.readsPlain ?? readsPlain(this.env),
     }
     const mapper = new mapperClass(options)
-    // states would be stored other than asked for
-    if ((options.cipher && !mapper.encrypts) || (options.compressor && !mapper.compresses)) {
-      throw new ProgrammingError(
-        'MAPPER_TOPIC names a class that leaves out compressor and cipher: let its constructor pass all that it is given on to super',
-      )
-    }
+    requireStages(mapper, options)
     return mapper
   }
 

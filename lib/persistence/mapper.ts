@@ -298,6 +298,19 @@ export class Mapper {
   }
 }
 
+/**
+ * Checks that a mapper has what it was to be made of: otherwise states would be stored other than asked for.
+ *
+ * @throws ProgrammingError  It has no compressor or no cipher, and was given one.
+ */
+export function requireStages(mapper: Mapper, { compressor, cipher }: StagesOptions): void {
+  if ((!cipher || mapper.encrypts) && (!compressor || mapper.compresses)) return
+  throw new ProgrammingError(
+    'The mapper leaves out the compressor or the cipher that it is to be made of: let its class pass all that its ' +
+      'constructor is given on to super',
+  )
+}
+
 /** Whether it makes bytes of the text that `encodeText` gives, as no subclass with a way of its own does. */
 function isJson(transcoder: Transcoder): transcoder is JsonTranscoder {
   const { encode, encodeText } = JsonTranscoder.prototype
