@@ -11,7 +11,7 @@ import type { OpenTransaction } from '../persistence/transactional.js'
 export interface Made {
   /** `undefined` where there are none. */
   readonly aggregate: object | undefined
-  /** The first event's. */
+  /** The first event's, or the aggregate's name where that was not read. */
   readonly topic: string | undefined
 }
 
@@ -386,7 +386,6 @@ interface Change {
   readonly id: string
   /** Where the events are from one. */
   readonly aggregate: object | undefined
-  /** The first event's topic, where that is among them. */
   readonly topic: string | undefined
   readonly events: readonly DomainEvent[]
   /** Versions of its first and its last event. */
@@ -485,10 +484,11 @@ function changesOf(aggregates: readonly object[], events: readonly DomainEvent[]
   )
   return [...byId].map(([id, its]) => {
     const [{ originatorVersion: first, topic }, last] = [its[0], its.at(-1)] as [DomainEvent, DomainEvent]
+    const aggregate = aggregateOf.get(id)
     return {
       id,
-      aggregate: aggregateOf.get(id),
-      topic: first === 1 ? topic : undefined,
+      aggregate,
+      topic: first === 1 ? topic : (aggregate && definitionOfMade(aggregate))?.name,
       events: its,
       first,
       last: last.originatorVersion,

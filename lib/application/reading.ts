@@ -35,8 +35,13 @@ export async function replayed(
   return replay
 }
 
-async function replayedOn(begun: Begun, events: EventStore, id: string, version: number | undefined): Promise<Replay> {
-  // kept until all are there: they may be read anew, and the aggregate is there only once
+/** The events of one originator after a version, all at once, to be used up. @param upTo  The last one. Default: all. */
+export async function eventsAfter(
+  events: EventStore,
+  id: string,
+  version: number,
+  upTo?: number,
+): Promise<readonly DomainEvent[]> {
   let taken: DomainEvent[] = []
   const begin = () => {
     const all: DomainEvent[] = (taken = [])
@@ -44,7 +49,13 @@ async function replayedOn(begun: Begun, events: EventStore, id: string, version:
       for (const event of some) all.push(event)
     }
   }
-  await events.take(id, begin, { gt: begun.version, lte: version })
+  await events.take(id, begin, { gt: version, lte: upTo })
+  return taken
+}
+
+async function replayedOn(begun: Begun, events: EventStore, id: string, version: number | undefined): Promise<Replay> {
+  // kept until all are there: they may be read anew, and the aggregate is there only once
+  const taken = await eventsAfter(events, id, begun.version, version)
   const replay = new Replay({ definition: begun.definition, aggregate: begun.restore() })
   for (const event of taken) replay.take(event)
   return replay

@@ -1,12 +1,11 @@
 import type { AnyDecider, Decider } from '../domain/decider.js'
 import type { DeciderAggregate } from '../domain/decider-definition.js'
-import type { DomainEvent } from '../domain/event.js'
 import { definitionOf, isOf, type Replay } from '../domain/replay.js'
 import type { AggregateDefinition } from '../domain/topics.js'
 import { AggregateNotFoundError, AggregateTypeError, ProgrammingError } from '../errors.js'
 import type { EventStore } from '../persistence/event-store.js'
 import type { AggregateCache, Made, Place } from './cache.js'
-import { type Begun, replayed } from './reading.js'
+import { type Begun, eventsAfter, replayed } from './reading.js'
 
 /** A class of aggregates, of either shape. */
 // the constructor's parameters are the class's own affair; `never` accepts them all
@@ -87,23 +86,10 @@ export class Repository {
   #cached(cache: AggregateCache | undefined, definition: AggregateDefinition, id: string): Promise<Made> | Made {
     const reads = {
       whole: () => this.#read(id, undefined),
-      after: (version: number) => this.#after(id, version),
+      after: async (version: number) => eventsAfter(await this.#source.events(), id, version),
     }
     const place = this.#source.place?.()
     return cache && place ? cache.get(definition, id, reads, place) : reads.whole()
-  }
-
-  /** All at once, to be used up. */
-  async #after(id: string, version: number): Promise<readonly DomainEvent[]> {
-    let events: DomainEvent[] = []
-    const begin = () => {
-      const these: DomainEvent[] = (events = [])
-      return (some: readonly DomainEvent[]) => {
-        for (const event of some) these.push(event)
-      }
-    }
-    await (await this.#source.events()).take(id, begin, { gt: version })
-    return events
   }
 
   /** @param version  The last one that counts. Default: all. */

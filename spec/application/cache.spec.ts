@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { Application } from '../../lib/application/application.js'
 import { Aggregate } from '../../lib/domain/aggregate.js'
+import { decider } from '../../lib/domain/decider.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
 import { AggregateNotFoundError, OperationalError, ProgrammingError, RecordConflictError } from '../../lib/errors.js'
 import { MemoryDatastore } from '../../lib/memory/datastore.js'
@@ -8,7 +9,7 @@ import { MemoryFactory } from '../../lib/memory/factory.js'
 import { MemoryApplicationRecorder } from '../../lib/memory/recorders.js'
 import type { SelectEventsOptions } from '../../lib/persistence/recorders.js'
 import type { StoredEvent } from '../../lib/persistence/stored-event.js'
-import { everyGetIsTheReplay, manyAtOnce } from '../support/cache-model.js'
+import { everyGetIsTheReplay, manyAtOnce, rolledBack } from '../support/cache-model.js'
 import { type CacheSwitches, cacheEnv, waysOfCaching } from '../support/cached-schools.js'
 import { Cat, Dog } from '../support/dogs.js'
 import { gate } from '../support/gate.js'
@@ -44,6 +45,17 @@ class SecretiveDog extends Aggregate {
     this.#tricks += 1
   }
 }
+
+/** As plain functions. */
+const Mouse = decider('Mouse', { initial: () => ({ name: '', km: 0 }) })
+  .events({
+    Born: (state, data: { name: string }) => ({ ...state, name: data.name }),
+    Ran: (state, data: { km: number }) => ({ ...state, km: state.km + data.km }),
+  })
+  .commands((events) => ({
+    bear: (_state, command: { name: string }) => events.Born(command),
+    run: (_state, command: { km: number }) => events.Ran(command),
+  }))
 
 describe('The cache of a repository', () => {
   it('is off unless its size is set', async () => {
@@ -201,6 +213,19 @@ describe('The cache of a repository', () => {
     })
   }
 
+  it('begins at the snapshot where it has nothing, and gives what replay gives', async () => {
+    const { school, reads } = await watchedSchool({ ...cacheEnv(), IS_SNAPSHOTTING_ENABLED: 'y' })
+    await school.register('Fido')
+    for (const trick of ['sit', 'stay', 'roll over']) await school.addTrick('Fido', trick)
+    await school.takeSnapshot(Dog, fido, { version: 3 })
+    await school.repository.forget()
+    reads()
+    for (let time = 0; time < 2; time += 1) {
+      expect(await school.tricks('Fido')).to.deep.equal(['sit', 'stay', 'roll over'])
+    }
+    expect(reads()).to.deep.equal(['after 3', 'after 4'])
+  })
+
   it('keeps no more reads of a transaction than it may keep in all', async () => {
     const { school, reads } = await watchedSchool(cacheEnv({ maxSize: 2 }))
     const names = ['Fido', 'Rex', 'Buster', 'Spot']
@@ -291,6 +316,24 @@ describe('Aggregates of every shape', () => {
     }
     expect(reads()).to.deep.equal(['all', 'after 2'])
   })
+
+  for (const fastForward of [true, false]) {
+    it(`are cached, deciders among them, ${fastForward ? 'with' : 'without'} fast-forward`, async () => {
+      const { school, reads } = await watchedSchool(cacheEnv({ fastForward }))
+      await school.execute(Mouse, 'mouse', 'bear', { name: 'Jerry' })
+      for (const km of [1, 2]) await school.execute(Mouse, 'mouse', 'run', { km })
+      const got = await school.repository.get(Mouse, 'mouse')
+      expect([got.version, got.state]).to.deep.equal([3, { name: 'Jerry', km: 3 }])
+      got.state.km = 99
+      await rolledBack(school, () => school.execute(Mouse, 'mouse', 'run', { km: 5 }))
+      const last = await new TrainingSchool({ persistence: school.factory }).repository.get(Mouse, 'mouse')
+      expect(await school.repository.get(Mouse, 'mouse')).to.deep.equal(last)
+      expect(last.state.km).to.equal(3)
+      const all = reads().filter((read) => read === 'all')
+      // by the command before there is anything, by the next unless saving has put it in, and without a cache
+      expect(all).to.have.length(fastForward ? 3 : 2)
+    })
+  }
 })
 
 describe('A cache against replay', () => {
