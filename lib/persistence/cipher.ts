@@ -126,10 +126,11 @@ function keysOf(name: string, text: unknown): ReadonlyMap<string, CipherKey> {
     if (colon >= 0 && !keyId.test(id)) {
       throw new ProgrammingError(`${name}: a key's id is up to 64 of the letters a to z, digits, dots, dashes and _`)
     }
+    const key = keyOf(name, part.slice(colon + 1).trim())
     if (keys.has(id)) {
       throw new ProgrammingError(`${name}: two keys have ${id === '' ? 'no id' : `the id ${JSON.stringify(id)}`}`)
     }
-    keys.set(id, { key: keyOf(name, part.slice(colon + 1).trim()), head: headOf(id) })
+    keys.set(id, { key, head: headOf(id) })
   }
   return keys
 }

@@ -1,12 +1,4 @@
-import {
-  type InputType,
-  brotliCompressSync,
-  brotliDecompressSync,
-  constants,
-  crc32,
-  deflateSync,
-  inflateSync,
-} from 'node:zlib'
+import { brotliCompressSync, brotliDecompressSync, constants, crc32, deflateSync, inflateSync } from 'node:zlib'
 import { MapperDeserialisationError, ProgrammingError } from '../errors.js'
 import { Environment } from './environment.js'
 
@@ -54,7 +46,9 @@ abstract class NodeCompressor implements Compressor {
   /** Takes what zlib and brotli have written, so that one may follow the other. */
   decompress(compressed: Uint8Array): Uint8Array {
     try {
-      return compressed[0] === brotliMark ? unbrotlied(compressed, this.#maxSize) : inflated(compressed, this.#maxSize)
+      return compressed[0] === brotliMark
+        ? unbrotlied(compressed, this.#maxSize)
+        : whole(inflateSync, compressed, this.#maxSize)
     } catch (error) {
       if (error instanceof MapperDeserialisationError) throw error
       // without the cause: what zlib says holds no state, but nothing that helps either
@@ -99,19 +93,24 @@ const brotliHead = 5
 
 function unbrotlied(compressed: Uint8Array, maxOutputLength: number): Uint8Array {
   if (compressed.length < brotliHead) throw damaged()
-  const state = brotliDecompressSync(compressed.subarray(brotliHead) as InputType, { maxOutputLength })
+  const state = whole(brotliDecompressSync, compressed.subarray(brotliHead), maxOutputLength)
   const check = Buffer.from(compressed.buffer, compressed.byteOffset, brotliHead).readUInt32BE(1)
   if (crc32(state) !== check) throw damaged()
   return state
 }
 
-function inflated(compressed: Uint8Array, maxOutputLength: number): Uint8Array {
-  // with the number of bytes that were used: what follows the stream would be passed over
-  const { buffer, engine } = inflateSync(compressed, { maxOutputLength, info: true }) as unknown as {
+/** What a stream holds, all of it: Node passes over what stands behind its end. */
+function whole(
+  decompress: typeof inflateSync | typeof brotliDecompressSync,
+  stream: Uint8Array,
+  maxOutputLength: number,
+): Uint8Array {
+  // the types leave out what `info` gives
+  const { buffer, engine } = decompress(stream, { maxOutputLength, info: true }) as unknown as {
     buffer: Uint8Array
     engine: { bytesWritten: number }
   }
-  if (engine.bytesWritten !== compressed.length) throw damaged()
+  if (engine.bytesWritten !== stream.length) throw damaged()
   return buffer
 }
 

@@ -10,7 +10,7 @@ import {
 } from '../errors.js'
 import type { CipherContext } from './cipher.js'
 import { Openings, Sealings, inOrder } from './sealing.js'
-import { type Awaitable, Stages, type StagesOptions, hintAt, isPromise } from './stages.js'
+import { type Awaitable, Stages, type StagesOptions, hintAt, isPromise, then } from './stages.js'
 import type { StoredEvent, StoredText } from './stored-event.js'
 import { JsonTranscoder, formatTimestamp, parseTimestamp, type Transcoder } from './transcoder.js'
 
@@ -121,6 +121,32 @@ export class Mapper {
   ): Awaitable<DomainEvent[]> {
     if (!this.encrypts) return stored.map((each) => this[by](each))
     return inOrder(stored, (each) => this.#opened(() => this[by](each), new Openings()))
+  }
+
+  /**
+   * The same stored event, its state opened and sealed anew: compressed, and encrypted with the current key. To be written over the
+   * stored one where a former key is to be given up, or states are plain that were stored before there was a cipher. A promise
+   * where the cipher gives promises.
+   *
+   * @param kind  Whether it is an event or a snapshot. Default: `event`.
+   * @throws MapperDeserialisationError  The state can't be opened.
+   */
+  reseal(stored: StoredEvent, kind: CipherContext['kind'] = 'event'): Awaitable<StoredEvent> {
+    const stages = this.#stages
+    if (!stages) return stored
+    const { originatorId, originatorVersion, topic, state } = stored
+    const context = contextOf(kind, stored)
+    const withState = (sealed: Uint8Array) => ({ originatorId, originatorVersion, topic, state: sealed })
+    try {
+      const opened = stages.open(state, context)
+      if (!isPromise(opened)) return then(stages.seal(opened, context), withState)
+      return opened
+        .catch((error: unknown) => refuseUnopened(stored, error))
+        .then((plain) => stages.seal(plain, context))
+        .then(withState)
+    } catch (error) {
+      return refuseUnopened(stored, error)
+    }
   }
 
   /** Whether `decode` takes states as text: where they are text, and no subclass has a way of its own with bytes. */
@@ -357,6 +383,12 @@ function refuse(
       `be read: ${why}`,
     cause === undefined ? {} : { cause },
   )
+}
+
+/** Those that say what is wrong with the state get its name; others are of the cipher, or of whoever wrote it. */
+function refuseUnopened(stored: StoredEvent | StoredText, error: unknown): never {
+  if (error instanceof MapperDeserialisationError) refuse(stored, error.message)
+  throw error
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {

@@ -13,13 +13,7 @@ export async function compressorOf(env: Environment, topicBase?: string | URL): 
 
 /** The cipher that `CIPHER_TOPIC` names, a class or an object; else AES with `CIPHER_KEY`. `undefined` where neither is set. */
 export async function cipherOf(env: Environment, topicBase?: string | URL): Promise<Cipher | undefined> {
-  const cipher = await stageOf<Cipher>(
-    env,
-    'CIPHER_TOPIC',
-    env.get('CIPHER_TOPIC'),
-    ['encrypt', 'decrypt'],
-    topicBase,
-  )
+  const cipher = await stageOf<Cipher>(env, 'CIPHER_TOPIC', env.get('CIPHER_TOPIC'), ['encrypt', 'decrypt'], topicBase)
   return cipher ?? (env.get('CIPHER_KEY') === undefined ? undefined : new AesCipher(env))
 }
 
@@ -43,7 +37,5 @@ async function stageOf<T extends object>(
   const found = await resolveTopic<unknown>(topic, topicBase)
   const stage = typeof found === 'function' ? new (found as new (env: Environment) => T)(env) : (found as T)
   if (methods.every((method) => typeof (Object(stage) as Record<string, unknown>)[method] === 'function')) return stage
-  throw new ProgrammingError(
-    `${env.variable(key)} must name a class or an object with ${methods[0]} and ${methods[1]}`,
-  )
+  throw new ProgrammingError(`${env.variable(key)} must name a class or an object with ${methods[0]} and ${methods[1]}`)
 }

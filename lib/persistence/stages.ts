@@ -18,6 +18,11 @@ export function isPromise<T>(value: Awaitable<T>): value is Promise<T> {
   return typeof (value as Partial<Promise<T>> | null)?.then === 'function'
 }
 
+/** What `next` makes of a value, once it is there. */
+export function then<T, R>(value: Awaitable<T>, next: (value: T) => R): Awaitable<R> {
+  return isPromise(value) ? value.then(next) : next(value)
+}
+
 /**
  * Compresses and encrypts states, and opens them again: the one place for those of events and of snapshots.
  *
@@ -53,7 +58,7 @@ export class Stages {
     const compressed = this.#compressor ? escaped(checkBytes(this.#compressor.compress(state), 'compress')) : state
     if (!this.#cipher) return compressed
     const encrypted = this.#cipher.encrypt(compressed, context)
-    return isPromise(encrypted) ? encrypted.then(markEncrypted) : markEncrypted(encrypted)
+    return then(encrypted, markEncrypted)
   }
 
   /**

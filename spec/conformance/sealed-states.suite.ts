@@ -1,5 +1,4 @@
 import { expect } from 'chai'
-import { Application } from '../../lib/application/application.js'
 import { MapperDeserialisationError, OperationalError, RecordConflictError } from '../../lib/errors.js'
 import { AesCipher, type Cipher, createKey } from '../../lib/persistence/cipher.js'
 import type { StoredEvent } from '../../lib/persistence/stored-event.js'
@@ -15,12 +14,12 @@ export function sealedStatesSuite(define: DefineCase): void {
   describe('states that are compressed and encrypted', () => {
     const key = createKey()
 
-    for (const [title, env, isReadable] of [
-      ['by zlib', { COMPRESSOR_TOPIC: 'zlib', CIPHER_KEY: '' }, false],
-      ['by brotli', { COMPRESSOR_TOPIC: 'brotli', CIPHER_KEY: '' }, false],
-      ['with a key', { CIPHER_KEY: key, COMPRESSOR_TOPIC: '' }, false],
-      ['by zlib, then with a key', { CIPHER_KEY: key, COMPRESSOR_TOPIC: 'zlib' }, false],
-      ['by a cipher that gives promises', { CIPHER_TOPIC: slow(new AesCipher(key)) }, false],
+    for (const [title, env] of [
+      ['by zlib', { COMPRESSOR_TOPIC: 'zlib', CIPHER_KEY: '' }],
+      ['by brotli', { COMPRESSOR_TOPIC: 'brotli', CIPHER_KEY: '' }],
+      ['with a key', { CIPHER_KEY: key, COMPRESSOR_TOPIC: '' }],
+      ['by zlib, then with a key', { CIPHER_KEY: key, COMPRESSOR_TOPIC: 'zlib' }],
+      ['by a cipher that gives promises', { CIPHER_TOPIC: slow(new AesCipher(key)) }],
     ] as const) {
       define(`give every event back, however many are read: ${title}`, async (opened) => {
         const school = schoolWith(opened, env)
@@ -41,7 +40,7 @@ export function sealedStatesSuite(define: DefineCase): void {
         expect(stored.map(({ state }) => [...state])).to.deep.equal(
           recordings.map(({ notification }) => [...notification.state]),
         )
-        for (const { state } of stored) expect(textOf(state).includes('SECRET')).to.equal(isReadable)
+        for (const { state } of stored) expect(textOf(state)).not.to.include('SECRET')
       })
     }
 
@@ -111,7 +110,12 @@ export function sealedStatesSuite(define: DefineCase): void {
     })
 
     define('have the keys of their application, by its name', async (opened) => {
-      const env = { SCHOOL_CIPHER_KEY: key, KENNEL_CIPHER_KEY: createKey(), CIPHER_KEY: createKey() }
+      const env = {
+        SCHOOL_CIPHER_KEY: key,
+        KENNEL_CIPHER_KEY: createKey(),
+        CIPHER_KEY: createKey(),
+        COMPRESSOR_TOPIC: '',
+      }
       const school = schoolWith(opened, env, 'School')
       const kennel = schoolWith(opened, env, 'Kennel')
       await school.transaction(async () => {
@@ -119,7 +123,8 @@ export function sealedStatesSuite(define: DefineCase): void {
         await kennel.register('Fido')
       })
       const id = Dog.createId('Fido')
-      const [[ofSchool], [ofKennel]] = await Promise.all([school, kennel].map((app) => app.recorder.selectEvents(id)))
+      const [ofSchool] = await school.recorder.selectEvents(id)
+      const [ofKennel] = await kennel.recorder.selectEvents(id)
       const cipher = new AesCipher(key)
       const open = ({ state }: StoredEvent) => cipher.decrypt(state.subarray(1), { kind: 'event', ...ofSchool! })
       expect(textOf(open(ofSchool!))).to.include('Fido')
