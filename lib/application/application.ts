@@ -6,13 +6,15 @@ import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.j
 import type { AnyDatastore } from '../persistence/datastore.js'
 import type { Cipher } from '../persistence/cipher.js'
 import type { Compressor } from '../persistence/compressor.js'
-import { Environment, refuseUnbuilt } from '../persistence/environment.js'
+import { Environment } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
 import { Mapper } from '../persistence/mapper.js'
 import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
+import type { Snapshot } from '../persistence/snapshot.js'
+import type { SnapshotStore } from '../persistence/snapshot-store.js'
 import { cipherOf, compressorOf, readsPlain } from '../persistence/stage-topics.js'
 import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
@@ -22,8 +24,10 @@ import { type AggregateCache, asksForCache, cacheOf, type CachedSave, type Place
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { execute, type ExecuteArguments, type ExecuteOptions } from './execution.js'
 import { NotificationLog } from './notification-log.js'
-import { type AggregateClass, Repository, type RepositorySource } from './repository.js'
+import { type AggregateClass, checkWanted, Repository, type RepositorySource } from './repository.js'
 import { SaveOrder, type SaveUnderWay } from './save-order.js'
+import { Snapshotting } from './snapshotting.js'
+import type { SnapshottingStatics } from './snapshotting-plan.js'
 
 /** What an application is constructed with. */
 export interface ApplicationOptions {
@@ -50,12 +54,10 @@ export interface Collectable {
 }
 
 /** What a subclass may say of itself, as static members. */
-interface ApplicationStatics {
+interface ApplicationStatics extends SnapshottingStatics {
   readonly applicationName?: string
   readonly env?: Readonly<Record<string, unknown>>
   readonly aggregates?: readonly (AggregateClass | AnyDecider)[]
-  readonly snapshottingIntervals?: unknown
-  readonly snapshottingProjectors?: unknown
 }
 
 /** What is there once an application is connected. */
@@ -64,6 +66,8 @@ interface Opened {
   readonly recorder: ApplicationRecorder & { ready?(): Promise<void> }
   readonly events: EventStore
   readonly cache: AggregateCache | undefined
+  /** Absent where there are no snapshots. */
+  readonly snapshotting: Snapshotting | undefined
 }
 
 /**
@@ -85,6 +89,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   readonly recorder: DeferredRecorder<SessionOf<D>>
   readonly repository: Repository
   readonly events: Pick<EventStore, 'put' | 'get'>
+  /**
+   * Its snapshots, as they are stored.
+   *
+   * @throws ProgrammingError  Of `get`: it has none, since they are not enabled.
+   */
+  readonly snapshots: Pick<SnapshotStore, 'get'>
   readonly notificationLog: NotificationLog
   readonly #options: ApplicationOptions
   readonly #given: Factory | undefined
@@ -115,6 +125,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     )
     this.repository = this.constructRepository({
       events: async () => (await this.#open()).events,
+      begun: (id, version) => this.#opened?.snapshotting?.begun(id, version),
       onRollback: (fn) => this.#opened?.recorder.onRollback?.(fn),
       doubt: (aggregate) => {
         this.#order.doubt(aggregate)
@@ -132,6 +143,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
         return cache ? this.#putWithCache(events, cache, domainEvents) : events.put(domainEvents)
       },
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
+    }
+    this.snapshots = {
+      get: async (originatorId, bounds) => (await this.#snapshotting()).store.get(originatorId, bounds),
     }
     const log = this.constructNotificationLog(this.recorder, this.logSectionSize)
     this.notificationLog = made('constructNotificationLog', log, NotificationLog)
@@ -162,14 +176,24 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return this.#opened?.factory ?? this.#given ?? this.#deferredFactory
   }
 
-  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
-  get snapshots(): never {
-    throw notBuilt('app.snapshots')
-  }
-
-  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
-  takeSnapshot(): never {
-    throw notBuilt('takeSnapshot()')
+  /**
+   * Takes a snapshot of an aggregate, from which it is read from then on, instead of from the events before. Joins the current
+   * transaction, if there is one. A snapshot of that version that is there already is replaced.
+   *
+   * @param options  `version`: of its state at that version; above the last, of the last state. Default: the last.
+   * @returns The snapshot.
+   * @throws AggregateNotFoundError  No events (up to that version).
+   * @throws AggregateTypeError  The stream is of another class.
+   * @throws ProgrammingError  Snapshots are not enabled, or the class has `#private` members and doesn't say its state.
+   * @throws TranscodingNotRegisteredError  The state holds a value of a type that the transcoder does not know.
+   */
+  async takeSnapshot(
+    aggregateClass: AggregateClass,
+    id: string,
+    { version }: { readonly version?: number | undefined } = {},
+  ): Promise<Snapshot> {
+    checkWanted(id, version)
+    return (await this.#snapshotting()).take(aggregateClass, id, version)
   }
 
   /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
@@ -179,8 +203,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   /** Connects and creates tables where missing, if that has not happened. A failed attempt is tried again by the next call. */
   async ready(): Promise<void> {
-    const { recorder } = await this.#open()
+    const { recorder, snapshotting } = await this.#open()
     await recorder.ready?.()
+    await snapshotting?.ready()
   }
 
   /**
@@ -209,7 +234,10 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       if (domainEvents.length === 0) return []
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
-      const { events, recorder, cache } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const { events, recorder, cache, snapshotting } =
+        this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const due = snapshotting?.due(domainEvents)
+      const snapshots = due && (await snapshotting?.prepare(due, domainEvents, this.#sure(taken.changed), recorder))
       const sealing = events.toStoredEvents(domainEvents)
       const storedEvents = isPromise(sealing) ? await sealing : sealing
       if (cache) caching = this.#beginCaching(cache, taken.changed, domainEvents)
@@ -217,13 +245,24 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
       let isPut = false
-      recorder.onRollback?.((isOutcomeUnknown) => {
-        if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
-        taken.giveBack()
-      })
-      const recordings = await events.put(domainEvents, storedEvents)
+      const put = () => {
+        recorder.onRollback?.((isOutcomeUnknown) => {
+          if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
+          taken.giveBack()
+        })
+        return events.put(domainEvents, storedEvents)
+      }
+      const putAndNote = async () => {
+        const recordings = await put()
+        isPut = true // before the commit
+        return recordings
+      }
+      const recordings = await (snapshots && snapshotting
+        ? snapshotting.putTogether(putAndNote, snapshots, recorder, events.areInDoubt(domainEvents))
+        : put())
       isPut = true
       caching?.stored(recordings.length === 0)
+      snapshotting?.noteWaiting(domainEvents, transaction)
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {
@@ -411,6 +450,21 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     }
   }
 
+  /** Those that were not read in a transaction that was rolled back, with events that may not be there. */
+  #sure(aggregates: readonly object[]): readonly object[] {
+    return aggregates.filter((aggregate) => !this.#order.isDoubtful(aggregate))
+  }
+
+  /** @throws ProgrammingError  Snapshots are not enabled. */
+  async #snapshotting(): Promise<Snapshotting> {
+    const { snapshotting } = await this.#open()
+    if (snapshotting) return snapshotting
+    throw new ProgrammingError(
+      `${JSON.stringify(this.name)} has no snapshots: set IS_SNAPSHOTTING_ENABLED=yes, or say static snapshottingIntervals or ` +
+        'static isSnapshottingEnabled = true on its class',
+    )
+  }
+
   protected async transactional(): Promise<Transactional<SessionOf<D>>> {
     // D says what datastore this is; the recorder opens its transactions
     return (await this.#open()).recorder as Transactional as Transactional<SessionOf<D>>
@@ -446,20 +500,22 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   async #connect(): Promise<Opened> {
     const statics = this.constructor as ApplicationStatics
-    for (const option of ['snapshottingIntervals', 'snapshottingProjectors'] as const) {
-      if (statics[option] !== undefined) throw notBuilt(`static ${option}`)
-    }
     for (const aggregateClass of statics.aggregates ?? []) definitionOf(aggregateClass)
     const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()
-      refuseUnbuilt(this.env)
       const mapper = made('constructMapper', await this.constructMapper(factory, await this.#mapperParts(factory)), Mapper)
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = made('constructRecorder', await this.constructRecorder(factory))
       const events = made('constructEventStore', await this.constructEventStore(mapper, recorder), EventStore)
-      return { factory, recorder, events, cache: cacheOf(this.env) }
+      return {
+        factory,
+        recorder,
+        events,
+        cache: cacheOf(this.env),
+        snapshotting: await Snapshotting.of(statics, this.env, factory, mapper, events),
+      }
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error

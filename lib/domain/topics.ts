@@ -88,6 +88,17 @@ export function findEvent(topic: string): EventDefinition | undefined {
   return (lastFound = found)
 }
 
+/** The aggregate that a name stands for, aliases resolved; `undefined` for a name that nothing is registered for. */
+export function findAggregate(name: string): AggregateDefinition | undefined {
+  const found = aggregates.get(name)
+  if (found !== undefined || aliases.size === 0) return found
+  for (const next of namesAfter(name)) {
+    const current = aggregates.get(next)
+    if (current !== undefined) return current
+  }
+  return undefined
+}
+
 /**
  * As `findEvent`, for an event that was read.
  *

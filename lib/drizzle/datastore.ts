@@ -5,6 +5,7 @@ import { markOutcomeUnknown } from '../persistence/outcomes.js'
 import { inThisContext } from '../persistence/outside.js'
 import type { AnySession, AnySessionByHand } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
+import type { StoredEvent } from '../persistence/stored-event.js'
 import type { Transaction } from '../persistence/transaction.js'
 import { Transactions } from '../persistence/transactions.js'
 import type { Transactional } from '../persistence/transactional.js'
@@ -17,7 +18,7 @@ import { type ScopedSessionOptions, ScopedSessions, type AnyUsersSessions } from
 import { LostAppends } from './lost-appends.js'
 import { Reconnecting, type RetryOptions } from './reconnecting.js'
 import { isWholeStream } from './statements.js'
-import { waitingInsert } from './waiting-insert.js'
+import { waitingInsert, waitingReplace } from './waiting-insert.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
 export interface DatastoreParts<Db, Session, C extends Connection, ByHand> {
@@ -306,6 +307,23 @@ export class Datastore<
     return this.#write(
       (transaction) => transaction.append(work, () => waitingInsert(this.sql, insert)),
       (driver) => (driver === this.#driver ? this.#appendOutside(insert, work) : driver.append(insert, work)),
+    )
+  }
+
+  /** @internal Puts a snapshot in the place of the one of that version: inside the current transaction as `append`, or on its own. */
+  async replace(table: TableName, snapshot: StoredEvent): Promise<void> {
+    const work = (connection: C) => this.sql.replace(connection, table, snapshot)
+    await this.#write<unknown>(
+      (transaction) =>
+        transaction.append(
+          async (connection) => {
+            await work(connection)
+            return []
+          },
+          () => waitingReplace(this.sql, table, snapshot),
+        ),
+      // sent twice it is the same snapshot
+      (driver) => this.#on(driver, () => driver.write(work)),
     )
   }
 

@@ -74,6 +74,8 @@ export interface Dialect<C extends Connection = Connection> {
    * @throws RecordConflictError, IntegrityError  As `ProcessRecorder.insertEvents`; a user's transaction stays usable.
    */
   append(connection: C, insert: Insert): number[] | Promise<number[]>
+  /** Puts a snapshot into its table, in the place of the one of that version where there is one; atomic by itself. */
+  replace(connection: C, table: TableName, snapshot: StoredEvent): void | Promise<void>
   /** As `AggregateRecorder.selectTexts`. */
   selectTexts(
     connection: C,

@@ -1,4 +1,4 @@
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { ProgrammingError } from '../errors.js'
 
 /**
  * The variables that configure one application. Each can be set for that application alone, with its name in upper
@@ -102,31 +102,6 @@ export function snakeCase(name: string): string {
     .replace(/[^\p{L}\p{M}\p{N}]+/gu, '_')
     .replace(/^_|_$/g, '')
     .toLowerCase()
-}
-
-/**
- * Refuses a documented variable that is set to something which isn't built yet: ignoring it would store events other than
- * asked for.
- *
- * @throws NotSupportedError  Names the first such variable, as it was read.
- * @throws ProgrammingError  A yes/no variable among them is neither.
- */
-export function refuseUnbuilt(environment: Environment): void {
-  for (const [key, onceItIs] of Object.entries(unbuilt)) {
-    const asked =
-      onceItIs === 'set'
-        ? environment.get(key) !== undefined
-        : environment.yes(key, onceItIs === 'no') === (onceItIs === 'yes')
-    if (asked) {
-      const wish = onceItIs === 'set' ? 'is' : `says ${onceItIs}, which is`
-      throw new NotSupportedError(`${environment.variable(key)} ${wish} not supported yet: remove it`)
-    }
-  }
-}
-
-// A feature that arrives takes its line out.
-const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
-  IS_SNAPSHOTTING_ENABLED: 'yes',
 }
 
 const yesWords = ['y', 'yes', 't', 'true', 'on', '1']

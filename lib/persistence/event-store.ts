@@ -63,6 +63,11 @@ export class EventStore {
     })
   }
 
+  /** Whether one of these may be stored already. */
+  areInDoubt(domainEvents: readonly DomainEvent[]): boolean {
+    return this.#isAnyInDoubt && domainEvents.some((event) => this.#inDoubt.has(event))
+  }
+
   /** One originator's events, by version; frozen. */
   async get(originatorId: string, options?: SelectEventsOptions): Promise<DomainEvent[]> {
     if (this.#mapsText && this.#recorder.selectTexts) {

@@ -2,7 +2,7 @@ import { InfrastructureFactoryError, ProgrammingError } from '../errors.js'
 import type { Cipher } from './cipher.js'
 import type { Compressor } from './compressor.js'
 import type { AnyDatastore } from './datastore.js'
-import { Environment, refuseUnbuilt, snakeCase } from './environment.js'
+import { Environment, snakeCase } from './environment.js'
 import { Mapper, type MapperOptions } from './mapper.js'
 import type { AggregateRecorder, ApplicationRecorder, ProcessRecorder, TrackingRecorder } from './recorders.js'
 import { cipherOf, compressorOf, readsPlain } from './stage-topics.js'
@@ -61,12 +61,11 @@ export abstract class Factory {
   /**
    * Checks what can be checked without a database.
    *
-   * @throws NotSupportedError  A variable asks for something that is not built yet.
    * @throws ProgrammingError  A variable has a value that can't be.
    */
   check(): void {
-    refuseUnbuilt(this.env)
     this.env.yes('CREATE_TABLE', true)
+    this.isSnapshottingEnabled()
     readsPlain(this.env)
     this.env.integer('COMPRESSOR_MAX_SIZE', 1, 1)
     this.poolTimeoutMs()
@@ -124,10 +123,9 @@ export abstract class Factory {
     return cipherOf(this.env, this.topicBase)
   }
 
-  /** No: snapshots are not built yet, and `IS_SNAPSHOTTING_ENABLED` is refused. */
+  /** `IS_SNAPSHOTTING_ENABLED`. */
   isSnapshottingEnabled(): boolean {
-    refuseUnbuilt(this.env)
-    return false
+    return this.env.yes('IS_SNAPSHOTTING_ENABLED', false)
   }
 
   /** `<prefix>_events` and so on, the prefix being the name in snake case; other names where there is none. */

@@ -10,6 +10,7 @@ import {
 } from '../errors.js'
 import type { CipherContext } from './cipher.js'
 import { Openings, Sealings, inOrder } from './sealing.js'
+import { type Snapshot, refuseSnapshot, snapshotOf, snapshotValues } from './snapshot.js'
 import { type Awaitable, Stages, type StagesOptions, hintAt, isPromise, then } from './stages.js'
 import type { StoredEvent, StoredText } from './stored-event.js'
 import { JsonTranscoder, formatTimestamp, parseTimestamp, type Transcoder } from './transcoder.js'
@@ -168,7 +169,7 @@ export class Mapper {
           'renamed, use registerTopicAlias(old, new); if it is the topic of an EventSourcedLog, construct that first',
       )
     }
-    const values = this.#decode(stored)
+    const values = this.#decode(stored, 'event', refuse)
     if (!isPlainObject(values)) refuse(stored, 'its state is no object')
     const { timestamp, data, metadata, classVersion } = values
     const date = parseTimestamp(timestamp)
@@ -179,6 +180,31 @@ export class Mapper {
     const current = definition.classVersion === 1 ? data : upcasted(stored, data, classVersion, definition)
     const { topic } = definition
     return { originatorId, originatorVersion, topic, timestamp: date, data: current, metadata: metadata ?? {} }
+  }
+
+  /**
+   * The stored snapshot: id, version and topic as given, the rest as bytes, sealed as events are. A promise where the cipher
+   * gives promises.
+   *
+   * @throws TranscodingNotRegisteredError  A value of a type that the transcoder does not know; names topic and type.
+   */
+  toStoredSnapshot(snapshot: Snapshot): Awaitable<StoredEvent> {
+    const { originatorId, originatorVersion, topic } = snapshot
+    const state = this.#encodeSnapshot(snapshot)
+    const sealed = this.#stages ? this.#stages.seal(state, contextOf('snapshot', snapshot)) : state
+    const storedAs = (bytes: Uint8Array) => ({ originatorId, originatorVersion, topic, state: bytes })
+    return isPromise(sealed) ? sealed.then(storedAs) : storedAs(sealed)
+  }
+
+  /**
+   * The snapshot again; a promise where the cipher gives promises. Its class need not be known: nothing is upcast.
+   *
+   * @throws MapperDeserialisationError  It can't be read. Names topic, originator id and version; the cause is there only where
+   *   it can't contain state.
+   */
+  toSnapshot(stored: StoredEvent): Awaitable<Snapshot> {
+    const read = () => snapshotOf(stored, this.#decode(stored, 'snapshot', refuseSnapshot))
+    return this.encrypts ? this.#opened(read, new Openings()) : read()
   }
 
   #storedWith(event: DomainEvent, state: Uint8Array): StoredEvent {
@@ -201,7 +227,7 @@ export class Mapper {
   }
 
   /** The state as the transcoder has made it. */
-  #open(stored: StoredEvent | StoredText, kind: CipherContext['kind']): Uint8Array | string {
+  #open(stored: StoredEvent | StoredText, kind: CipherContext['kind'], refuse: Refuse): Uint8Array | string {
     const { state } = stored
     if (!this.#stages) return state
     const sealed = typeof state === 'string' ? bytesOf(state) : state
@@ -252,8 +278,16 @@ export class Mapper {
     }
   }
 
-  #decode(stored: StoredEvent | StoredText): unknown {
-    const state = this.#open(stored, 'event')
+  #encodeSnapshot(snapshot: Snapshot): Uint8Array {
+    try {
+      return this.#transcoder.encode(snapshotValues(snapshot))
+    } catch (error) {
+      return refuseToEncode(`The snapshot of ${snapshot.topic}`, error)
+    }
+  }
+
+  #decode(stored: StoredEvent | StoredText, kind: CipherContext['kind'], refuse: Refuse): unknown {
+    const state = this.#open(stored, kind, refuse)
     try {
       return typeof state === 'string' ? this.#transcoder.decodeText?.(state) : this.#transcoder.decode(state)
     } catch (error) {
@@ -301,7 +335,7 @@ function refuseToEncode(topic: string, error: unknown): never {
 
 function contextOf(
   kind: CipherContext['kind'],
-  { originatorId, originatorVersion, topic }: DomainEvent | StoredEvent | StoredText,
+  { originatorId, originatorVersion, topic }: DomainEvent | StoredEvent | StoredText | Snapshot,
 ): CipherContext {
   return { kind, originatorId, originatorVersion, topic }
 }
@@ -372,6 +406,9 @@ function checkClassVersion(
     refuse(stored, `its class version is ${String(classVersion)}, this code knows ${known}: it is older than the event`)
   }
 }
+
+/** Says which event or snapshot can't be read, and why. */
+type Refuse = (stored: StoredEvent | StoredText, why: string, cause?: Error) => never
 
 function refuse(
   { topic, originatorId, originatorVersion }: StoredEvent | StoredText,

@@ -55,6 +55,8 @@ export interface OpenTransaction {
    * released, the one around it. `undefined` when that is decided.
    */
   readonly decider: OpenTransaction | undefined
+  /** Whether what is saved here is written at once. */
+  readonly autoflush?: boolean
   /** Whether it is that one, or a savepoint somewhere inside of it. */
   isInside(other: OpenTransaction): boolean
   /** Runs `fn` once the outermost transaction has committed; never after a rollback, also of a savepoint that it was given in. */

@@ -19,6 +19,7 @@ import { recorderModelSuite } from './recorder-model.suite.js'
 import { sealedStatesSuite } from './sealed-states.suite.js'
 import { sessionsSuite } from './sessions.suite.js'
 import { sharedSavesSuite } from './shared-saves.suite.js'
+import { snapshotsSuite } from './snapshots.suite.js'
 import { storedStateSuite } from './stored-state.suite.js'
 import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
@@ -71,4 +72,5 @@ const suites = [
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,
+  snapshotsSuite,
 ]
