@@ -166,9 +166,9 @@ export class DeciderDefinition implements AggregateDefinition {
     made.modifiedOn = event.timestamp
   }
 
-  /** A decider's state can always be had. */
+  /** A decider's state can always be had: it is a value. */
   requireState(): void {
-    // it is a value
+    // nothing can be wrong
   }
 
   /** Its state, whatever that is, under one key. */
