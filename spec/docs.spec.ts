@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { admin, describePostgres, postgresUrl } from './support/postgres-server.js'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..')
-const workshop = join(root, 'dist/docs-check')
+/** Of this run alone: `make check` runs specs on several versions of Drizzle at once. */
+const workshop = join(root, 'dist', ['docs-check', process.env.OTHER_DRIZZLE].filter(Boolean).join('-'))
 
 /** Fenced code on one page that is one module: its blocks, in order, each at the line where it stands on the page. */
 interface Program {

@@ -1,24 +1,30 @@
 import { giveBack } from '../domain/aggregate.js'
+import type { AnyDecider, Decider } from '../domain/decider.js'
 import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { AnyDatastore } from '../persistence/datastore.js'
-import { Environment, refuseUnbuilt } from '../persistence/environment.js'
+import type { Cipher } from '../persistence/cipher.js'
+import type { Compressor } from '../persistence/compressor.js'
+import { Environment } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
+import { Mapper } from '../persistence/mapper.js'
 import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Snapshot } from '../persistence/snapshot.js'
 import type { SnapshotStore } from '../persistence/snapshot-store.js'
 import { cipherOf, compressorOf, readsPlain } from '../persistence/stage-topics.js'
-import { isPromise, type StagesOptions } from '../persistence/stages.js'
+import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
-import { JsonTranscoder } from '../persistence/transcoder.js'
+import { JsonTranscoder, type Transcoder } from '../persistence/transcoder.js'
+import { type AggregateCache, asksForCache, cacheOf, type CachedSave, type Place } from './cache.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
+import { execute, type ExecuteArguments, type ExecuteOptions } from './execution.js'
 import { NotificationLog } from './notification-log.js'
-import { type AggregateClass, checkWanted, Repository } from './repository.js'
+import { type AggregateClass, checkWanted, Repository, type RepositorySource } from './repository.js'
 import { SaveOrder, type SaveUnderWay } from './save-order.js'
 import { Snapshotting } from './snapshotting.js'
 import type { SnapshottingStatics } from './snapshotting-plan.js'
@@ -36,7 +42,7 @@ export interface ApplicationOptions {
 }
 
 /** What `save` takes: aggregates and domain events; `undefined` and `null` are passed over. */
-export type Saved = Collectable | DomainEvent | undefined | null
+export type Saved = Collectable | DomainEvent<object> | undefined | null
 
 /** What has events to be saved: an aggregate. */
 export interface Collectable {
@@ -48,7 +54,7 @@ export interface Collectable {
 interface ApplicationStatics extends SnapshottingStatics {
   readonly applicationName?: string
   readonly env?: Readonly<Record<string, unknown>>
-  readonly aggregates?: readonly AggregateClass[]
+  readonly aggregates?: readonly (AggregateClass | AnyDecider)[]
 }
 
 /** What is there once an application is connected. */
@@ -58,6 +64,7 @@ interface Opened {
   readonly events: EventStore
   /** Absent where there are no snapshots. */
   readonly snapshotting: Snapshotting | undefined
+  readonly cache: AggregateCache | undefined
 }
 
 /**
@@ -102,7 +109,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     checkOptions(options)
     this.#options = options
     this.name = applicationName(options, statics, this.constructor.name)
-    this.env = new Environment(this.name, statics.env, process.env, options.env)
+    this.env = made('constructEnv', this.constructEnv(this.name, [statics.env, process.env, options.env]), Environment)
     this.#given = givenFactory(options, this.env)
     const factory: Deferred<Factory> = {
       known: () => this.#opened?.factory ?? this.#given,
@@ -113,22 +120,32 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       { known: () => this.#opened?.recorder, connected: async () => (await this.#open()).recorder },
       () => this.factory.datastore as AnyDatastore<SessionOf<D>>,
     )
-    this.repository = new Repository({
+    this.repository = this.constructRepository({
       events: async () => (await this.#open()).events,
       begun: (id, version) => this.#opened?.snapshotting?.begun(id, version),
       onRollback: (fn) => this.#opened?.recorder.onRollback?.(fn),
       doubt: (aggregate) => {
         this.#order.doubt(aggregate)
       },
+      // asked at each get: where there is no cache, that is all it costs
+      cache: asksForCache(this.env)
+        ? () => (this.#opened && !this.#closed ? this.#opened.cache : this.#open().then(({ cache }) => cache))
+        : () => undefined,
+      place: () => this.#place(),
     })
+    made('constructRepository', this.repository, Repository)
     this.events = {
-      put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
+      put: async (domainEvents) => {
+        const { events, cache } = await this.#open()
+        return cache ? this.#putWithCache(events, cache, domainEvents) : events.put(domainEvents)
+      },
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
     }
     this.snapshots = {
       get: async (originatorId, bounds) => (await this.#snapshotting()).store.get(originatorId, bounds),
     }
-    this.notificationLog = new NotificationLog(this.recorder, this.logSectionSize)
+    const log = this.constructNotificationLog(this.recorder, this.logSectionSize)
+    this.notificationLog = made('constructNotificationLog', log, NotificationLog)
   }
 
   /** Constructs the application, connects, and creates tables: a configuration that can't work fails here. */
@@ -168,7 +185,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    * @throws TranscodingNotRegisteredError  The state holds a value of a type that the transcoder does not know.
    */
   async takeSnapshot(
-    aggregateClass: AggregateClass,
+    aggregateClass: AggregateClass | AnyDecider,
     id: string,
     { version }: { readonly version?: number | undefined } = {},
   ): Promise<Snapshot> {
@@ -179,11 +196,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
   subscribe(): never {
     throw notBuilt('subscribe()')
-  }
-
-  /** Deciders are not built yet. @throws NotSupportedError  Always. */
-  execute(): never {
-    throw notBuilt('execute()')
   }
 
   /** Connects and creates tables where missing, if that has not happened. A failed attempt is tried again by the next call. */
@@ -212,17 +224,20 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
     const taken = new TakenEvents()
     let save: SaveUnderWay | undefined
+    let caching: CachedSave | undefined
     try {
       taken.takeFrom(objects)
       const { aggregates, domainEvents } = taken
       if (domainEvents.length === 0) return []
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
-      const { events, recorder, snapshotting } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const { events, recorder, cache, snapshotting } =
+        this.#opened && !this.#closed ? this.#opened : await this.#open()
       const due = snapshotting?.due(domainEvents)
       const snapshots = due && (await snapshotting?.prepare(due, domainEvents, this.#sure(taken.changed), recorder))
       const sealing = events.toStoredEvents(domainEvents)
       const storedEvents = isPromise(sealing) ? await sealing : sealing
+      if (cache) caching = this.#beginCaching(cache, taken.changed, domainEvents)
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
@@ -243,15 +258,42 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
         ? snapshotting.putTogether(putAndNote, snapshots, recorder, events.areInDoubt(domainEvents))
         : put())
       isPut = true
+      caching?.stored(recordings.length === 0)
       snapshotting?.noteWaiting(domainEvents, transaction)
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {
       taken.giveBack() // before whoever waits for this save goes on
+      caching?.failed()
       throw error
     } finally {
       if (save) this.#order.end(save)
     }
+  }
+
+  /**
+   * Executes a command of a decider: loads its state, decides, and saves what was decided, all events or none.
+   *
+   * Begins from the decider's initial state where nothing is stored of that id. Joins the current transaction, if there is one.
+   *
+   * @param name  The command's name, followed by its parameter where it has one. Without parameter, options come after
+   *   `undefined`.
+   * @returns The new state; where nothing was decided, the state as it was, and nothing is saved.
+   * @throws RecordConflictError  Somebody else has saved that version, and `options.retries` are used up; default: 0.
+   * @throws AggregateTypeError  The id is of another decider or class.
+   * @throws ProgrammingError  There is no such command, or it returns something else than events of the decider.
+   * @throws unknown  What the command throws: it refuses by that.
+   */
+  async execute<State, Commands, Name extends keyof Commands & string>(
+    // `any`: which events there are says the decider
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
+    decider: Decider<State, any, Commands>,
+    id: string,
+    name: Name,
+    ...more: ExecuteArguments<Commands[Name]>
+  ): Promise<State> {
+    const [command, options] = more as readonly unknown[] as readonly [unknown, ExecuteOptions?]
+    return execute(this, decider, id, name, command, options) as Promise<State>
   }
 
   /**
@@ -272,7 +314,39 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     await this.close()
   }
 
-  /** Registers transcodings of the application's own types; called once, before anything is stored or read. */
+  /**
+   * Makes the application's environment. Called once, by the constructor: fields of a subclass are not there yet, and
+   * `this.env` neither.
+   *
+   * @param layers  Plain variables, weakest first: `static env`, `process.env`, the option `env`.
+   */
+  protected constructEnv(
+    name: string,
+    layers: readonly (Readonly<Record<string, unknown>> | null | undefined)[],
+  ): Environment {
+    return new Environment(name, ...layers)
+  }
+
+  /**
+   * Makes the factory where the option `persistence` has not given any; by default the one that `PERSISTENCE_MODULE` names.
+   * Called when the application connects; `close()` closes what it gave.
+   */
+  protected async constructFactory(env: Environment): Promise<Factory> {
+    const { topicBase } = this.#options
+    const topic = env.get('PERSISTENCE_MODULE') ?? 'eventsourcing-drizzle/memory'
+    const factoryClass = await resolveFactoryClass(topic, topicBase)
+    return new factoryClass({ env, topicBase })
+  }
+
+  /** Makes the transcoder, which `registerTranscodings` gets after that. Called when the application connects. */
+  protected async constructTranscoder(factory: Factory): Promise<Transcoder> {
+    return factory.transcoder()
+  }
+
+  /**
+   * Registers transcodings of the application's own types. Called when the application connects, before anything is stored
+   * or read, where the transcoder is a `JsonTranscoder`.
+   */
   protected registerTranscodings(_transcoder: JsonTranscoder): void {
     // none unless a subclass has some
   }
@@ -290,6 +364,90 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       `${JSON.stringify(this.name)} has no snapshots: set IS_SNAPSHOTTING_ENABLED=yes, or say static snapshottingIntervals or ` +
         'static isSnapshottingEnabled = true on its class',
     )
+  }
+
+  /** Makes what makes states shorter, if anything does. Called when the application connects. */
+  protected async constructCompressor(factory: Factory): Promise<Compressor | undefined> {
+    // a factory that was given may know nothing of what is asked for here
+    return (await factory.compressor()) ?? compressorOf(this.env, this.#options.topicBase)
+  }
+
+  /** Makes what encrypts states, if anything does. Called when the application connects. */
+  protected async constructCipher(factory: Factory): Promise<Cipher | undefined> {
+    return (await factory.cipher()) ?? cipherOf(this.env, this.#options.topicBase)
+  }
+
+  /** Makes the mapper, by which events become bytes. Called when the application connects. */
+  protected async constructMapper(factory: Factory, transcoder: Transcoder): Promise<Mapper> {
+    const compressor = await this.constructCompressor(factory)
+    const cipher = await this.constructCipher(factory)
+    const plain = readsPlain(this.env) || undefined // where it says nothing, the factory's own variables count
+    return factory.mapper({ transcoder, compressor, cipher, readsPlain: plain })
+  }
+
+  /** Makes the recorder, which creates its tables at its first use. Called when the application connects. */
+  protected async constructRecorder(factory: Factory): Promise<ApplicationRecorder> {
+    return factory.applicationRecorder({ ready: false })
+  }
+
+  /** Makes the event store, a mapper in front of a recorder. Called when the application connects. */
+  protected async constructEventStore(mapper: Mapper, recorder: ApplicationRecorder): Promise<EventStore> {
+    return new EventStore(mapper, recorder)
+  }
+
+  /** Makes the repository. Called once, by the constructor: fields of a subclass are not there yet. */
+  protected constructRepository(source: RepositorySource): Repository {
+    return new Repository(source)
+  }
+
+  /** Makes the notification log. Called once, by the constructor: fields of a subclass are not there yet. */
+  protected constructNotificationLog(
+    recorder: Pick<ApplicationRecorder, 'selectNotifications'>,
+    sectionSize: number,
+  ): NotificationLog {
+    return new NotificationLog(recorder, sectionSize)
+  }
+
+  #place(): Place {
+    const recorder = this.#opened?.recorder
+    return {
+      transaction: recorder?.currentTransaction?.(),
+      isOwn: recorder?.usesOwnDatabase?.() ?? true,
+    }
+  }
+
+  #beginCaching(
+    cache: AggregateCache,
+    aggregates: readonly object[],
+    domainEvents: readonly DomainEvent[],
+  ): CachedSave | undefined {
+    const place = this.#place()
+    const caching = cache.beginSave(aggregates, domainEvents, place)
+    if (caching && place.isOwn) {
+      place.transaction?.afterCommit(() => {
+        caching.committed()
+      })
+      place.transaction?.onRollback((isOutcomeUnknown) => {
+        caching.rolledBack(isOutcomeUnknown)
+      })
+    }
+    return caching
+  }
+
+  async #putWithCache(
+    events: EventStore,
+    cache: AggregateCache,
+    domainEvents: readonly DomainEvent[],
+  ): Promise<Recording[]> {
+    const caching = this.#beginCaching(cache, [], domainEvents)
+    try {
+      const recordings = await events.put(domainEvents)
+      caching?.stored(recordings.length === 0)
+      return recordings
+    } catch (error) {
+      caching?.failed()
+      throw error
+    }
   }
 
   protected async transactional(): Promise<Transactional<SessionOf<D>>> {
@@ -328,48 +486,35 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   async #connect(): Promise<Opened> {
     const statics = this.constructor as ApplicationStatics
     for (const aggregateClass of statics.aggregates ?? []) definitionOf(aggregateClass)
-    const factory = this.#given ?? (await this.#factoryOfEnvironment())
+    const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()
-      refuseUnbuilt(this.env)
-      const transcoder = await factory.transcoder()
+      const transcoder = made('constructTranscoder', await this.constructTranscoder(factory))
       if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
-      const mapper = await factory.mapper({ transcoder, ...(await this.#stages(factory)) })
+      const mapper = made('constructMapper', await this.constructMapper(factory, transcoder), Mapper)
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
-      const recorder = await factory.applicationRecorder({ ready: false })
-      const events = new EventStore(mapper, recorder)
-      return {
-        factory,
-        recorder,
-        events,
-        snapshotting: await Snapshotting.of(statics, this.env, factory, mapper, events),
-      }
+      const recorder = made('constructRecorder', await this.constructRecorder(factory))
+      const events = made('constructEventStore', await this.constructEventStore(mapper, recorder), EventStore)
+      const snapshotting = await Snapshotting.of(statics, this.env, factory, mapper, events)
+      return { factory, recorder, events, cache: cacheOf(this.env), snapshotting }
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error
     }
   }
+}
 
-  /** The factory's compressor and cipher. One that was given may know nothing of what is asked for here. */
-  async #stages(factory: Factory): Promise<StagesOptions> {
-    const { topicBase } = this.#options
-    const [compressor, cipher] = [await factory.compressor(), await factory.cipher()]
-    if (factory.env === this.env) return { compressor, cipher }
-    const own = cipher ? undefined : await cipherOf(this.env, topicBase)
-    return {
-      compressor: compressor ?? (await compressorOf(this.env, topicBase)),
-      cipher: cipher ?? own,
-      readsPlain: own && readsPlain(this.env),
-    }
-  }
-
-  async #factoryOfEnvironment(): Promise<Factory> {
-    const { topicBase } = this.#options
-    const topic = this.env.get('PERSISTENCE_MODULE') ?? 'eventsourcing-drizzle/memory'
-    const factoryClass = await resolveFactoryClass(topic, topicBase)
-    return new factoryClass({ env: this.env, topicBase })
-  }
+/**
+ * What a hook has made.
+ *
+ * @throws ProgrammingError  It has made something else, as an override that forgets to return it does.
+ */
+function made<T>(hook: string, value: T, type?: abstract new (...args: never[]) => unknown): T {
+  if (type ? value instanceof type : typeof value === 'object' && value !== null) return value
+  throw new ProgrammingError(
+    `${hook}() of the application must return what it is to make: call super.${hook}(…), or make it yourself`,
+  )
 }
 
 function checkOptions(options: ApplicationOptions): void {

@@ -1,3 +1,4 @@
+import { registeredDefinition } from '../domain/aggregate.js'
 import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
 import type { AggregateDefinition } from '../domain/topics.js'
@@ -65,17 +66,17 @@ export class SnapshottingPlan {
 
 /** Whether a class of aggregates is another one, or below it. */
 export function isKindOf(definition: AggregateDefinition, other: AggregateDefinition): boolean {
-  for (const each of lineOf(definition)) if (each === other.aggregateClass) return true
+  for (const each of lineOf(definition)) if (each === other) return true
   return false
 }
 
 /** Something for each of some classes, and for their subclasses unless these have their own. */
 class ByClass<T> {
-  readonly #given: ReadonlyMap<unknown, T>
+  readonly #given: ReadonlyMap<AggregateDefinition, T>
   /** Asked for each event that is saved. */
   readonly #found = new Map<AggregateDefinition, T | undefined>()
 
-  constructor(given: ReadonlyMap<unknown, T>) {
+  constructor(given: ReadonlyMap<AggregateDefinition, T>) {
     this.#given = given
   }
 
@@ -89,9 +90,15 @@ class ByClass<T> {
   }
 }
 
-/** A class and those above it. */
-function* lineOf({ aggregateClass }: AggregateDefinition): Generator<unknown> {
-  for (let each: unknown = aggregateClass; typeof each === 'function'; each = Object.getPrototypeOf(each)) yield each
+/** The definitions of a class and of those above it; of a decider, its own. */
+function* lineOf(definition: AggregateDefinition): Generator<AggregateDefinition> {
+  yield definition
+  let above: unknown = definition.aggregateClass
+  while (typeof above === 'function') {
+    above = Object.getPrototypeOf(above)
+    const found = registeredDefinition(above)
+    if (found) yield found
+  }
 }
 
 function byClass<T>(
@@ -105,15 +112,15 @@ function byClass<T>(
     throw new ProgrammingError(`static ${name} is a list of pairs: ${form}`)
   }
   if (!Array.isArray(pairs)) return refuse()
-  const given = new Map<unknown, T>()
+  const given = new Map<AggregateDefinition, T>()
   for (const pair of pairs as unknown[]) {
     if (!Array.isArray(pair) || pair.length !== 2) return refuse()
     const [aggregateClass, value] = pair as [unknown, unknown]
     const definition = definitionOf(aggregateClass)
-    if (given.has(definition.aggregateClass)) {
+    if (given.has(definition)) {
       throw new ProgrammingError(`static ${name} has '${definition.name}' twice`)
     }
-    given.set(definition.aggregateClass, check(name, definition, value))
+    given.set(definition, check(name, definition, value))
   }
   return given.size === 0 ? undefined : new ByClass(given)
 }

@@ -1,9 +1,8 @@
-import { definitionOfInstance } from '../domain/aggregate.js'
 import { canHaveState, originOf } from '../domain/aggregate-state.js'
 import { isPlainObject, ownCopy } from '../domain/copy.js'
 import { deepCopy } from '../domain/deep-copy.js'
 import type { DomainEvent } from '../domain/event.js'
-import { definitionOf, Replay } from '../domain/replay.js'
+import { definitionOf, definitionOfMade, Replay } from '../domain/replay.js'
 import { type AggregateDefinition, findAggregate, findEvent } from '../domain/topics.js'
 import { upcast } from '../domain/upcasts.js'
 import { MapperDeserialisationError, ProgrammingError } from '../errors.js'
@@ -205,7 +204,7 @@ export class Snapshotting {
   ): Promise<StoredEvent> | StoredEvent | undefined {
     if (this.#plan.projectorOf(definition)) return undefined
     const aggregate = aggregates.find((each) => {
-      return definitionOfInstance(each) === definition && originOf(each).id === originatorId
+      return definitionOfMade(each) === definition && originOf(each).id === originatorId
     })
     if (!aggregate || originOf(aggregate).version !== versions.at(-1)) return undefined
     const stored = this.store.toStored(snapshotOfAggregate(definition, aggregate))
@@ -355,7 +354,7 @@ function replayedOn(
 }
 
 function checkProjected(definition: AggregateDefinition, made: object, place: Place): Snapshot {
-  if (definitionOfInstance(made) !== definition) {
+  if (definitionOfMade(made) !== definition) {
     if (isPlainObject(made)) return snapshotOf(definition, made, place)
     throw new ProgrammingError(
       `The snapshotting projector of '${definition.name}' must return such an aggregate, its state as a plain object, or ` +

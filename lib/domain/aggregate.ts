@@ -12,7 +12,7 @@ import {
   type AggregateOrigin,
   type EventDefinition,
 } from './topics.js'
-import { noUpcasts, type Upcast } from './upcasts.js'
+import { noUpcasts, snapshotUpcastsOfClass, upcastsOfClass, type Upcast } from './upcasts.js'
 
 // Given by the class below, which alone sees its private fields.
 let addPending: (aggregate: Aggregate, event: DomainEvent) => void
@@ -79,7 +79,7 @@ export class Aggregate {
 /** What an aggregate class is: as decorated, or with a map of events. */
 export class Definition implements AggregateDefinition {
   readonly events = new Map<string, AggregateEvent>()
-  readonly snapshotUpcasts: readonly (Upcast | undefined)[] = noUpcasts
+  snapshotUpcasts: readonly (Upcast | undefined)[] = noUpcasts
   readonly #make: MakeAggregate
   #access: StateAccess | undefined
 
@@ -106,6 +106,21 @@ export class Definition implements AggregateDefinition {
     return event
   }
 
+  /**
+   * Takes what the class says of former versions. The static fields have to be there.
+   *
+   * @throws ProgrammingError  Its upcasts can't be ones, or are of an event that it has not.
+   */
+  takeUpcasts(): void {
+    this.snapshotUpcasts = snapshotUpcastsOfClass(this.name, this.aggregateClass)
+    for (const [name, upcasts] of upcastsOfClass(this.name, this.aggregateClass, this.events)) {
+      // in place: methods hold on to their events
+      const event = this.events.get(name) as { -readonly [Key in keyof AggregateEvent]: AggregateEvent[Key] }
+      event.upcasts = upcasts
+      event.classVersion = upcasts.length + 1
+    }
+  }
+
   create(event: DomainEvent): Aggregate {
     const found = eventOf(this, event)
     if (event.originatorVersion !== firstVersion) refuseVersion(event, firstVersion)
@@ -115,13 +130,7 @@ export class Definition implements AggregateDefinition {
   apply(aggregate: object, event: DomainEvent): void {
     const found = eventOf(this, event)
     // What a definition is given to apply to, it has made.
-    const { id, version } = aggregate as Aggregate
-    if (event.originatorId !== id) {
-      throw new OriginatorIdError(
-        `${described(event)} is not of this aggregate, which is '${this.name}' ${JSON.stringify(id)}`,
-      )
-    }
-    if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
+    checkNext(this.name, aggregate as Aggregate, event)
     run(found, aggregate as Aggregate, event)
     moveOn(aggregate as Aggregate, event.originatorVersion, event.timestamp)
   }
@@ -164,11 +173,13 @@ export interface AggregateEvent extends EventDefinition {
 export type EventBody = (aggregate: Aggregate, data: Record<string, unknown>) => unknown
 
 /**
- * Registers a class, under its name and its events' topics.
+ * Registers a class, under its name and its events' topics, or nothing.
  *
  * @throws TopicError  One of them is taken.
+ * @throws ProgrammingError  Its upcasts can't be ones, or are of an event that it has not.
  */
 export function define(definition: Definition): void {
+  definition.takeUpcasts()
   registerAggregate(definition)
   definitions.set(definition.aggregateClass, definition)
 }
@@ -325,7 +336,7 @@ export function refuseWhileApplying(topic: string): void {
 }
 
 /** The version of an aggregate's first event. */
-const firstVersion = 1
+export const firstVersion = 1
 
 /** An aggregate whose constructor runs. */
 interface Construction {
@@ -417,7 +428,8 @@ function isTime(value: unknown, time: number): boolean {
   return value instanceof Date && value.getTime() === time
 }
 
-function newEvent(
+/** An event that happens now. @param data  Frozen, and nobody else's. */
+export function newEvent(
   originatorId: string,
   originatorVersion: number,
   topic: string,
@@ -454,7 +466,8 @@ export function run({ body, topic }: AggregateEvent, aggregate: Aggregate, event
   return whileApplying(topic, () => body(aggregate, event.data))
 }
 
-function whileApplying(topic: string, change: () => unknown): unknown {
+/** What `change` returns, which applies an event: no other can happen in it. @throws ProgrammingError  It is a promise. */
+export function whileApplying(topic: string, change: () => unknown): unknown {
   let result: unknown
   applying++
   try {
@@ -482,10 +495,27 @@ function moveOn(aggregate: Aggregate, version: number, modifiedOn: Date): void {
   own.modifiedOn = modifiedOn
 }
 
-function refuseVersion(event: DomainEvent, next: number): never {
+/**
+ * Checks that an event can be applied to an aggregate.
+ *
+ * @throws OriginatorIdError  It is another aggregate's.
+ * @throws OriginatorVersionError  It is not the next one.
+ */
+export function checkNext(name: string, { id, version }: Pick<Aggregate, 'id' | 'version'>, event: DomainEvent): void {
+  if (event.originatorId !== id) {
+    throw new OriginatorIdError(
+      `${described(event)} is not of this aggregate, which is '${name}' ${JSON.stringify(id)}`,
+    )
+  }
+  if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
+}
+
+/** @throws OriginatorVersionError  Always. @param next  The version that it should have. */
+export function refuseVersion(event: DomainEvent, next: number): never {
   throw new OriginatorVersionError(`${described(event)} can't be applied: the next version is ${next}`)
 }
 
-function described({ topic, originatorId, originatorVersion }: DomainEvent): string {
+/** An event, as it appears in errors. */
+export function described({ topic, originatorId, originatorVersion }: DomainEvent): string {
   return `Event '${topic}' of ${JSON.stringify(originatorId)}, version ${originatorVersion},`
 }

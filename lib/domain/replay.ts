@@ -1,17 +1,18 @@
 import { ProgrammingError } from '../errors.js'
-import { Aggregate, registeredDefinition, type Definition } from './aggregate.js'
+import { Aggregate, definitionOfInstance, registeredDefinition } from './aggregate.js'
+import { definitionOfDecided, definitionOfDecider } from './decider-definition.js'
 import type { DomainEvent } from './event.js'
 import { EventedAggregate, definitionOfEvented } from './evented-aggregate.js'
 import { resolveEvent, type AggregateDefinition } from './topics.js'
 
 /**
- * The definition of an aggregate class. An `EventedAggregate` is registered here, if it has not been before.
+ * The definition of an aggregate class or a decider. An `EventedAggregate` is registered here, if it has not been before.
  *
- * @throws ProgrammingError  It is no aggregate class, or has no `@aggregate` or `static topic` of its own.
+ * @throws ProgrammingError  It is neither, or has no `@aggregate` or `static topic` of its own.
  * @throws TopicError  Its topic belongs to another class.
  */
-export function definitionOf(aggregateClass: unknown): Definition {
-  const definition = registeredDefinition(aggregateClass)
+export function definitionOf(aggregateClass: unknown): AggregateDefinition {
+  const definition = registeredDefinition(aggregateClass) ?? definitionOfDecider(aggregateClass)
   if (definition !== undefined) return definition
   if (typeof aggregateClass === 'function') {
     const { prototype } = aggregateClass as { prototype: unknown }
@@ -20,7 +21,28 @@ export function definitionOf(aggregateClass: unknown): Definition {
       throw new ProgrammingError(`A subclass of Aggregate needs its own @aggregate('…'), directly above the class`)
     }
   }
-  throw new ProgrammingError('This is no aggregate class: give one that extends Aggregate or EventedAggregate')
+  throw new ProgrammingError(
+    'This is no aggregate class: give one that extends Aggregate or EventedAggregate, or a decider with events(…)',
+  )
+}
+
+/** The definition that an aggregate was made by, of whatever shape; `undefined` for any other value. */
+export function definitionOfMade(aggregate: unknown): AggregateDefinition | undefined {
+  return definitionOfInstance(aggregate) ?? definitionOfDecided(aggregate)
+}
+
+/** Whether an aggregate is of that class, a subclass counted, or of that decider. */
+export function isOf(aggregate: object, aggregateClass: object): boolean {
+  if (typeof aggregateClass === 'function') return aggregate instanceof aggregateClass
+  return definitionOfDecided(aggregate) === definitionOfDecider(aggregateClass)
+}
+
+/** What aggregates of every shape have. */
+export interface Replayed {
+  readonly id: string
+  readonly version: number
+  readonly createdOn: Date
+  readonly modifiedOn: Date
 }
 
 /** Makes an aggregate of the events of one originator, as they come. */
@@ -43,8 +65,8 @@ export class Replay {
   }
 
   /** What the events have made so far; `undefined` where there was none. */
-  get aggregate(): Aggregate | undefined {
-    return this.#aggregate as Aggregate | undefined
+  get aggregate(): Replayed | undefined {
+    return this.#aggregate as Replayed | undefined
   }
 
   /**

@@ -212,6 +212,11 @@ export class Datastore<
     return this.transactions.current()
   }
 
+  /** Whether a call made now works in its own database, and in no transaction that a user has begun. */
+  override usesOwnDatabase(): boolean {
+    return super.usesOwnDatabase() && !this.#scoped?.driver()
+  }
+
   /** @internal As `current`, for what may be done without a scope too. */
   currentIfAny(): Transaction<Session, C> | undefined {
     return this.transactions.current(true)

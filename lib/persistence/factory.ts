@@ -2,7 +2,7 @@ import { InfrastructureFactoryError, ProgrammingError } from '../errors.js'
 import type { Cipher } from './cipher.js'
 import type { Compressor } from './compressor.js'
 import type { AnyDatastore } from './datastore.js'
-import { Environment, refuseUnbuilt, snakeCase } from './environment.js'
+import { Environment, snakeCase } from './environment.js'
 import { Mapper, type MapperOptions } from './mapper.js'
 import type { AggregateRecorder, ApplicationRecorder, ProcessRecorder, TrackingRecorder } from './recorders.js'
 import { cipherOf, compressorOf, readsPlain } from './stage-topics.js'
@@ -61,11 +61,9 @@ export abstract class Factory {
   /**
    * Checks what can be checked without a database.
    *
-   * @throws NotSupportedError  A variable asks for something that is not built yet.
    * @throws ProgrammingError  A variable has a value that can't be.
    */
   check(): void {
-    refuseUnbuilt(this.env)
     this.env.yes('CREATE_TABLE', true)
     this.isSnapshottingEnabled()
     readsPlain(this.env)

@@ -1,5 +1,6 @@
 import type { DomainEvent } from '../domain/event.js'
-import { findEvent } from '../domain/topics.js'
+import { findEvent, type EventDefinition } from '../domain/topics.js'
+import { upcast } from '../domain/upcasts.js'
 import {
   EventSourcingError,
   MapperDeserialisationError,
@@ -101,8 +102,8 @@ export class Mapper {
    * The domain event, frozen: itself, its data and metadata with all plain objects and arrays in them.
    *
    * @throws TopicError  Nothing is registered for the topic.
-   * @throws MapperDeserialisationError  The state can't be read, or a newer version of the code wrote it. Names topic,
-   *   originator id and version; the cause is there only where it can't contain state.
+   * @throws MapperDeserialisationError  The state can't be read, a newer version of the code wrote it, or a step of its upcasts
+   *   failed. Names topic, originator id and version; the cause is there only where it can't contain state.
    */
   toDomainEvent(stored: StoredEvent | StoredText): DomainEvent {
     const event = this.decode(stored)
@@ -157,7 +158,7 @@ export class Mapper {
     return decodeText !== undefined && !ownBytes && this.decode === Mapper.prototype.decode
   }
 
-  /** As `toDomainEvent`, but not frozen: for replay, where the caller owns it and nobody else sees it. */
+  /** As `toDomainEvent`, upcasts included, but not frozen: for replay, where the caller owns it and nobody else sees it. */
   decode(stored: StoredEvent | StoredText): DomainEvent {
     const { originatorId, originatorVersion } = stored
     const definition = findEvent(stored.topic)
@@ -165,7 +166,7 @@ export class Mapper {
       throw new TopicError(
         `Topic ${JSON.stringify(stored.topic)} of originator ${JSON.stringify(originatorId)} is not registered: import ` +
           'the class of that aggregate or list it in `static aggregates` of the application, or, if it has been ' +
-          'renamed, use registerTopicAlias(old, new)',
+          'renamed, use registerTopicAlias(old, new); if it is the topic of an EventSourcedLog, construct that first',
       )
     }
     const values = this.#decode(stored, 'event', refuse)
@@ -176,7 +177,9 @@ export class Mapper {
     if (!isPlainObject(data)) refuse(stored, 'its state has no data')
     if (metadata !== undefined && !isPlainObject(metadata)) refuse(stored, 'its metadata is no object')
     if (classVersion !== undefined) checkClassVersion(stored, classVersion, definition.classVersion)
-    return { originatorId, originatorVersion, topic: definition.topic, timestamp: date, data, metadata: metadata ?? {} }
+    const current = definition.classVersion === 1 ? data : upcasted(stored, data, classVersion, definition)
+    const { topic } = definition
+    return { originatorId, originatorVersion, topic, timestamp: date, data: current, metadata: metadata ?? {} }
   }
 
   /**
@@ -381,7 +384,21 @@ function faultOf(event: DomainEvent): string | undefined {
   return undefined
 }
 
-function checkClassVersion(stored: StoredEvent | StoredText, classVersion: unknown, known: number): void {
+/** The data as events of the present class version have it. */
+function upcasted(
+  stored: StoredEvent | StoredText,
+  data: Record<string, unknown>,
+  classVersion: number | undefined,
+  { upcasts }: EventDefinition,
+): Record<string, unknown> {
+  return upcast(data, upcasts, classVersion ?? 1, (why) => refuse(stored, why))
+}
+
+function checkClassVersion(
+  stored: StoredEvent | StoredText,
+  classVersion: unknown,
+  known: number,
+): asserts classVersion is number {
   if (!Number.isSafeInteger(classVersion) || (classVersion as number) < 2) {
     refuse(stored, 'its class version is no integer from 2')
   }

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, chown, readdir } from 'node:fs/promises'
+import { chmod, chown, readdir, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import postgres from 'postgres'
@@ -87,6 +88,25 @@ describePostgres('The PostgreSQL of a run', () => {
       await expectGone(run.lines(/found/)[0]!)
     })
 
+    it('is each worker’s own where files run in parallel: kept from file to file, and gone at the end', async () => {
+      const folder = await temporaryDirectory()
+      try {
+        const files = ['a', 'b', 'c', 'd', 'e'].map((name) => join(folder, `${name}.spec.mjs`))
+        // a module of its own to each, as files with suites of their own would be
+        for (const file of files) await writeFile(file, `import ${JSON.stringify(`${suites}?${file}`)}\n`)
+        const run = await runOf({ TMPDIR: directory }, { args: ['--parallel', '--jobs=2', ...files] })
+        expect(run.code, run.output).to.equal(0)
+        expect(run.lines(/passing/)[0]).to.match(/^10 passing/)
+        const found = run.lines(/found/)
+        expect(found).to.have.length(10)
+        const servers = [...new Set(found)]
+        expect(servers).to.have.length(2)
+        for (const server of servers) await expectGone(server)
+      } finally {
+        await remove(folder)
+      }
+    })
+
     for (const [signal, code] of [['SIGINT', 130] as const, ['SIGTERM', 143] as const]) {
       it(`is gone after a run that was ended by ${signal}, which failed`, async () => {
         const run = await runOf({ TMPDIR: directory, MANNER: 'wait' }, { signal })
@@ -166,15 +186,23 @@ interface Run {
   lines(pattern: RegExp): string[]
 }
 
-/** Runs mocha on the suites of `children/postgres-user.ts`, with these variables and none that speak of PostgreSQL. */
+const suites = new URL('../support/children/postgres-user.js', import.meta.url).href
+
+/**
+ * Runs mocha on the suites of `children/postgres-user.ts`, with these variables and none that speak of PostgreSQL or of
+ * the worker that this is.
+ */
 async function runOf(
   variables: Readonly<Record<string, string>>,
-  { signal, uid }: { signal?: NodeJS.Signals; uid?: number } = {},
+  {
+    signal,
+    uid,
+    args = [fileURLToPath(suites)],
+  }: { signal?: NodeJS.Signals; uid?: number; args?: readonly string[] } = {},
 ): Promise<Run> {
-  const { TEST_POSTGRES_URL, DATABASE_URL, POSTGRES_URL, CI, BACKENDS, ...env } = process.env
+  const { TEST_POSTGRES_URL, DATABASE_URL, POSTGRES_URL, CI, BACKENDS, MOCHA_WORKER_ID, ...env } = process.env
   const mocha = createRequire(import.meta.url).resolve('mocha/bin/mocha.js')
-  const suites = fileURLToPath(new URL('../support/children/postgres-user.js', import.meta.url))
-  const child = spawn(process.execPath, [mocha, '--no-config', suites], {
+  const child = spawn(process.execPath, [mocha, '--no-config', ...args], {
     env: { ...env, ...variables },
     uid,
     gid: uid,

@@ -7,7 +7,10 @@ import { applicationRecorderSuite } from './application-recorder.suite.js'
 import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { autoflushSuite } from './autoflush.suite.js'
+import { cacheSuite } from './cache.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
+import { eventSourcedLogSuite } from './event-sourced-log.suite.js'
+import { decidersSuite } from './deciders.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
@@ -21,6 +24,7 @@ import { storedStateSuite } from './stored-state.suite.js'
 import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
+import { upcastsSuite } from './upcasts.suite.js'
 
 /**
  * Defines every conformance suite on that backend, and all of them once more with states that are compressed and encrypted.
@@ -60,7 +64,11 @@ const suites = [
   orderSuite,
   storedStateSuite,
   sealedStatesSuite,
+  upcastsSuite,
   applicationSuite,
+  eventSourcedLogSuite,
+  cacheSuite,
+  decidersSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,

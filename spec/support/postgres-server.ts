@@ -71,9 +71,9 @@ export function startServerOrSkip(context: Mocha.Context, options?: ServerOption
 /**
  * A `describe` for cases that need PostgreSQL; at the top level of its file.
  *
- * They get one server for the whole run: that of `DATABASE_URL` or `POSTGRES_URL`, else one that is started for the first
- * of them and stopped after the last. Children of this process find it in `TEST_POSTGRES_URL`. Left out where `BACKENDS`
- * names none of the PostgreSQL backends.
+ * They get one server for all that this process runs: that of `DATABASE_URL` or `POSTGRES_URL`, else one that is started
+ * for the first of them and stopped after the last. Each worker of a run in parallel starts its own. Children of this
+ * process find it in `TEST_POSTGRES_URL`. Left out where `BACKENDS` names none of the PostgreSQL backends.
  */
 export function describePostgres(title: string, define: () => void): void {
   if (!isChosen()) return
@@ -117,9 +117,12 @@ function isChosen(): boolean {
   return false
 }
 
-/** A hook of the root suite, so that it also runs where one spec file is run without configuration. */
+/**
+ * A hook of the root suite, so that it also runs where one spec file is run without configuration. To a worker of a run in
+ * parallel each file is such a run: it keeps the server for the next one, until it ends.
+ */
 function stopAfterTheRun(): void {
-  if (isStoppedAfterTheRun) return
+  if (isStoppedAfterTheRun || process.env.MOCHA_WORKER_ID !== undefined) return
   isStoppedAfterTheRun = true
   after('PostgreSQL is stopped', async () => {
     await adminClient?.end({ timeout: 1 })

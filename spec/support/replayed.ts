@@ -7,7 +7,8 @@ import { Replay } from '../../lib/domain/replay.js'
 export function replay(events: Iterable<DomainEvent>): Aggregate | undefined {
   const making = new Replay()
   for (const event of events) making.take(event)
-  return making.aggregate
+  // these are of classes
+  return making.aggregate as Aggregate | undefined
 }
 
 /** The aggregate that its pending events make, as if they had been stored and read again. */
