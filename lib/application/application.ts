@@ -41,6 +41,9 @@ export interface ApplicationOptions {
   readonly topicBase?: string | URL | undefined
 }
 
+/** What a mapper is made of: a transcoder, perhaps a compressor and a cipher. */
+export type MapperParts = ConstructorParameters<typeof Mapper>[0]
+
 /** What `save` takes: aggregates and domain events; `undefined` and `null` are passed over. */
 export type Saved = Collectable | DomainEvent<object> | undefined | null
 
@@ -377,12 +380,13 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return (await factory.cipher()) ?? cipherOf(this.env, this.#options.topicBase)
   }
 
-  /** Makes the mapper, by which events become bytes. Called when the application connects. */
-  protected async constructMapper(factory: Factory, transcoder: Transcoder): Promise<Mapper> {
-    const compressor = await this.constructCompressor(factory)
-    const cipher = await this.constructCipher(factory)
-    const plain = readsPlain(this.env) || undefined // where it says nothing, the factory's own variables count
-    return factory.mapper({ transcoder, compressor, cipher, readsPlain: plain })
+  /**
+   * Makes the mapper, by which events become bytes. Called when the application connects.
+   *
+   * @param parts  All that a mapper is made of. Give all of it to a mapper of your own: `new AuditedMapper(parts)`.
+   */
+  protected async constructMapper(factory: Factory, parts: MapperParts): Promise<Mapper> {
+    return factory.mapper(parts)
   }
 
   /** Makes the recorder, which creates its tables at its first use. Called when the application connects. */
@@ -406,6 +410,17 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     sectionSize: number,
   ): NotificationLog {
     return new NotificationLog(recorder, sectionSize)
+  }
+
+  async #mapperParts(factory: Factory): Promise<MapperParts> {
+    const transcoder = made('constructTranscoder', await this.constructTranscoder(factory))
+    if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
+    return {
+      transcoder,
+      compressor: await this.constructCompressor(factory),
+      cipher: await this.constructCipher(factory),
+      readsPlain: readsPlain(this.env) || undefined, // where it says nothing, the factory's own variables count
+    }
   }
 
   #place(): Place {
@@ -489,9 +504,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()
-      const transcoder = made('constructTranscoder', await this.constructTranscoder(factory))
-      if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
-      const mapper = made('constructMapper', await this.constructMapper(factory, transcoder), Mapper)
+      const mapper = made('constructMapper', await this.constructMapper(factory, await this.#mapperParts(factory)), Mapper)
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = made('constructRecorder', await this.constructRecorder(factory))

@@ -1,6 +1,6 @@
 import { ProgrammingError } from '../errors.js'
-import { definitionOfInstance } from './aggregate.js'
 import { deepCopy } from './deep-copy.js'
+import { definitionOfMade } from './replay.js'
 import type { AggregateDefinition, AggregateOrigin } from './topics.js'
 
 /**
@@ -12,7 +12,7 @@ import type { AggregateDefinition, AggregateOrigin } from './topics.js'
  */
 export function copyOfAggregate<A extends object>(
   aggregate: A,
-  definition: AggregateDefinition | undefined = definitionOfInstance(aggregate),
+  definition: AggregateDefinition | undefined = definitionOfMade(aggregate),
 ): A | undefined {
   if (definition === undefined || !canHaveState(definition)) return undefined
   let state: Record<string, unknown> | undefined

@@ -90,17 +90,22 @@ export function partsOfError(error: Error, type: string): ErrorParts {
 
 /** The error of these parts; `undefined` where they are none. Its stack is its name and message. */
 export function errorOfParts(parts: ErrorParts): Error | undefined {
-  const { type, message, properties = {} } = parts
+  const { type, properties = {} } = parts
   const errorClass = errorClasses.get(type)
-  const isMessage = message === undefined || typeof message === 'string'
-  if (errorClass === undefined || !isMessage || typeof properties !== 'object' || properties === null) return undefined
+  if (errorClass === undefined || typeof properties !== 'object' || properties === null) return undefined
   const error = errorClass === errorClasses.get('AggregateError') ? new AggregateError([]) : new errorClass()
+  hide(error, 'stack', '') // before the platform makes one, of name and message
   for (const key of hiddenParts) if (Object.hasOwn(parts, key)) hide(error, key, parts[key])
   for (const [key, value] of Object.entries(properties)) {
     Object.defineProperty(error, key, { value, writable: true, enumerable: true, configurable: true })
   }
-  hide(error, 'stack', Error.prototype.toString.call(error))
+  error.stack = [error.name, error.message].filter(isSomeText).join(': ')
   return error
+}
+
+/** Where a pattern goes on. What is no number, as anybody can set it, is the beginning. */
+export function lastIndexOf({ lastIndex }: { readonly lastIndex: unknown }): number {
+  return typeof lastIndex === 'number' ? lastIndex : 0
 }
 
 /** In the order in which they are stored. */
@@ -125,7 +130,7 @@ const copiers = new Map<unknown, Copier>([
 
 function copyOfRegExp(value: RegExp): RegExp {
   const copy = new RegExp(value.source, value.flags)
-  copy.lastIndex = value.lastIndex
+  copy.lastIndex = lastIndexOf(value)
   return copy
 }
 
@@ -135,8 +140,12 @@ function bufferOf({ buffer, byteOffset, byteLength }: ArrayBufferView): ArrayBuf
 }
 
 function copyOfError(value: object, type: string, copyItem: (item: unknown) => unknown): object {
-  // a message that is no text can't be kept, and stays where it is
-  return errorOfParts(copyItem(partsOfError(value as Error, type)) as ErrorParts) ?? value
+  // a cast: of what an error is made, one can be made
+  return errorOfParts(copyItem(partsOfError(value as Error, type)) as ErrorParts) as Error
+}
+
+function isSomeText(value: unknown): boolean {
+  return typeof value === 'string' && value !== ''
 }
 
 function hide(error: Error, key: string, value: unknown): void {

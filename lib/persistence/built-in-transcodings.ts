@@ -1,5 +1,12 @@
 import { endianness } from 'node:os'
-import { type ErrorParts, errorClasses, errorOfParts, partsOfError, typedArrayClasses } from '../domain/built-ins.js'
+import {
+  type ErrorParts,
+  errorClasses,
+  errorOfParts,
+  lastIndexOf,
+  partsOfError,
+  typedArrayClasses,
+} from '../domain/built-ins.js'
 import type { BuiltInTranscoding } from './transcoder.js'
 
 /*
@@ -21,7 +28,8 @@ export const builtInTranscodings: readonly BuiltInTranscoding[] = [
     prototypes: [RegExp.prototype],
     // where it goes on is a part of what it is, and is hardly ever set
     encode(value) {
-      const { source, flags, lastIndex } = value as RegExp
+      const { source, flags } = value as RegExp
+      const lastIndex = lastIndexOf(value as RegExp)
       return lastIndex === 0 ? [source, flags] : [source, flags, lastIndex]
     },
     decode: (data) => (Array.isArray(data) ? regExpOf(data) : undefined),

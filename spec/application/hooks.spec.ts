@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { Application } from '../../lib/application/application.js'
+import { Application, type MapperParts } from '../../lib/application/application.js'
 import { NotificationLog } from '../../lib/application/notification-log.js'
 import { Repository, type RepositorySource } from '../../lib/application/repository.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
@@ -7,7 +7,7 @@ import { OperationalError, ProgrammingError } from '../../lib/errors.js'
 import '../../lib/index.js'
 import { sqlite } from '../../lib/sqlite/index.js'
 import { MemoryFactory } from '../../lib/memory/factory.js'
-import { Environment } from '../../lib/persistence/environment.js'
+import type { Environment } from '../../lib/persistence/environment.js'
 import { EventStore } from '../../lib/persistence/event-store.js'
 import type { Factory } from '../../lib/persistence/factory.js'
 import { Mapper } from '../../lib/persistence/mapper.js'
@@ -99,9 +99,9 @@ describe('A hook of an application', () => {
       }
     }
     class School extends TrainingSchool {
-      protected override async constructMapper(_factory: Factory, transcoder: Transcoder): Promise<Mapper> {
-        given.push(transcoder)
-        return new Signing({ transcoder })
+      protected override async constructMapper(_factory: Factory, parts: MapperParts): Promise<Mapper> {
+        given.push(parts.transcoder)
+        return new Signing(parts)
       }
     }
     const school = new School()

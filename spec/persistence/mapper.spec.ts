@@ -313,11 +313,11 @@ describe('Mapper', function () {
     })
 
     it('a type without a transcoding, naming topic and type', function () {
-      expect(() => mapper.toStoredEvent(anEvent({ data: { link: new URL('https://ann:1815@example.com') } })))
+      expect(() => mapper.toStoredEvent(anEvent({ data: { link: new URLSearchParams('ann=1815') } })))
         .to.throw(TranscodingNotRegisteredError)
         .with.property('message')
         .that.includes('Dog.TrickAdded')
-        .and.includes('URL')
+        .and.includes('URLSearchParams')
         .and.does.not.include('1815')
     })
   })
@@ -375,15 +375,15 @@ describe('Mapper', function () {
     it("a value that a user's transcoding can't take, without what it says about it", function () {
       const transcoder = new JsonTranscoder()
       transcoder.register({
-        type: URL,
-        name: 'url',
+        type: URLSearchParams,
+        name: 'search',
         encode: String,
-        decode: (data: string): URL => {
+        decode: (data: string): URLSearchParams => {
           throw new RangeError(`not a link: ${data}`)
         },
       })
       const reader = new Mapper({ transcoder })
-      const linked = reader.toStoredEvent(anEvent({ data: { link: new URL('https://ann:1815@example.com') } }))
+      const linked = reader.toStoredEvent(anEvent({ data: { link: new URLSearchParams('ann=1815') } }))
       expect(() => reader.decode(linked))
         .to.throw(MapperDeserialisationError, /failed with RangeError/)
         .that.satisfies((error: Error) => !error.message.includes('1815') && error.cause === undefined)
