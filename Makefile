@@ -2,10 +2,14 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check bench bench-quick bench-growth bench-emmett format clean
 
 bin := node_modules/.bin
+# The longest first: they wait more than they compute, so the others run beside them.
+checks := drizzle-0.44 drizzle-1 eslint typescript-5 prettier typescript-7 nestjs typedoc attw publint tracked
+checks := $(addprefix check-,$(checks))
 attw := $(bin)/attw --pack . --profile esm-only --no-definitely-typed --format ascii --no-emoji --no-color
+
+.PHONY: help install build demo test test-drizzle-0.44 test-drizzle-1 check $(checks) bench bench-quick bench-growth bench-emmett format clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +22,7 @@ install: node_modules/.package-lock.json ## Install what package-lock.json lists
 # npm writes this file last, so it is as old as the latest complete installation.
 node_modules/.package-lock.json: package-lock.json
 	@node -e '$(node_is_supported)'
+	@[ ! -L node_modules ] || { $(say_whose_link); exit 1; }
 	@npm ci --no-audit --no-fund || { $(say_what_compiling_needs); exit 1; }
 	@node -e '$(sqlite_opens)'
 	@touch $@
@@ -39,28 +44,7 @@ test-drizzle-1: build ## The same on the coming drizzle-orm, to see how far we a
 	@$(works_on_drizzle_1)
 
 check: build ## Before a pull request: format, lint, other compilers, the package as others get it, documentation
-	@echo '· prettier: formatted as agreed (make format mends it)'
-	@$(bin)/prettier --check --log-level warn .
-	@echo '· eslint: no promise left alone, and a few more'
-	@$(bin)/eslint .
-	@echo '· TypeScript 5.9: compiles there too'
-	@node node_modules/typescript-5/bin/tsc -p . --noEmit
-	@echo '· TypeScript 7: compiles there too'
-	@node node_modules/typescript-7/bin/tsc -p . --noEmit
-	@echo '· the NestJS example: compiles with the decorators that Nest needs'
-	@$(bin)/tsc -p docs/examples/web-frameworks/nestjs
-	@echo '· drizzle-orm 0.44: compiles there too, and specs pass that it may change'
-	@$(works_on_drizzle_0.44)
-	@echo '· drizzle-orm 1: how much of that holds there'
-	@$(works_on_drizzle_1)
-	@echo '· publint: package.json points at files that are there, in the right format'
-	@$(bin)/publint --strict
-	@echo '· attw: every entry point has its types, as an ESM package'
-	@$(attw) --quiet || { $(attw); exit 1; }
-	@echo '· typedoc: every export has a docstring, every link in them leads somewhere'
-	@$(bin)/typedoc --emit none --logLevel Warn
-	@echo '· git: no build output, database or installed package is tracked'
-	@! git ls-files --cached --ignored --exclude-standard | grep . || { echo 'Tracked, though .gitignore lists them: git rm --cached …'; exit 1; }
+	@$(MAKE) --no-print-directory --keep-going --jobs=3 $(grouped_output) $(checks)
 	@echo 'check: all fine'
 
 bench: build ## Measure raw drivers and ours in one run, and write bench/RESULTS.md (some minutes)
@@ -86,7 +70,56 @@ format: install ## Format every file
 clean: ## Remove what was built (dist, coverage) and installed (node_modules)
 	@rm -rf dist coverage node_modules bench/emmett-*/node_modules
 
+# ---- what `make check` runs, several at once: what is to be built is built before ----
+
+check-prettier:
+	@echo '· prettier: formatted as agreed (make format mends it)'
+	@$(bin)/prettier --check --log-level warn .
+
+check-eslint:
+	@echo '· eslint: no promise left alone, and a few more'
+	@$(bin)/eslint .
+
+check-typescript-5:
+	@echo '· TypeScript 5.9: compiles there too'
+	@node node_modules/typescript-5/bin/tsc -p . --noEmit
+
+check-typescript-7:
+	@echo '· TypeScript 7: compiles there too'
+	@node node_modules/typescript-7/bin/tsc -p . --noEmit
+
+check-nestjs:
+	@echo '· the NestJS example: compiles with the decorators that Nest needs'
+	@$(bin)/tsc -p docs/examples/web-frameworks/nestjs
+
+check-drizzle-0.44:
+	@echo '· drizzle-orm 0.44: compiles there too, and specs pass that it may change'
+	@$(works_on_drizzle_0.44)
+
+check-drizzle-1:
+	@echo '· drizzle-orm 1: how much of that holds there'
+	@$(works_on_drizzle_1)
+
+check-publint:
+	@echo '· publint: package.json points at files that are there, in the right format'
+	@$(bin)/publint --strict
+
+check-attw:
+	@echo '· attw: every entry point has its types, as an ESM package'
+	@$(attw) --quiet || { $(attw); exit 1; }
+
+check-typedoc:
+	@echo '· typedoc: every export has a docstring, every link in them leads somewhere'
+	@$(bin)/typedoc --emit none --logLevel Warn
+
+check-tracked:
+	@echo '· git: no build output, database or installed package is tracked'
+	@! git ls-files --cached --ignored --exclude-standard | grep . || { echo 'Tracked, though .gitignore lists them: git rm --cached …'; exit 1; }
+
 # ---- what the recipes above use ----
+
+# Each check's lines together, where make can: the one that macOS brings can't, and mixes them.
+grouped_output := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 define node_is_supported
 var v = process.versions.node.split(".").map(Number); \
@@ -95,21 +128,21 @@ if (!(v[0] === 20 && v[1] >= 19 || v[0] === 22 && v[1] >= 12 || v[0] > 22)) { \
   process.exit(1) }
 endef
 
-# Threads and child processes of the specs inherit NODE_OPTIONS.
+# Of a package, with ms for each case. Threads and child processes of the specs inherit NODE_OPTIONS.
 define all_specs_on
 OTHER_DRIZZLE=$(1) NODE_OPTIONS="$$NODE_OPTIONS --import=\"$(CURDIR)/dist/spec/support/other-drizzle.js\"" \
-  $(2) $(bin)/mocha --no-config --enable-source-maps --timeout 20000 --reporter dot dist/spec/support/all-specs.mjs
+  $(3) $(bin)/mocha --no-config --enable-source-maps --timeout $(2) --reporter dot dist/spec/support/all-specs.mjs
 endef
 
 define works_on_drizzle_0.44
-$(bin)/tsc -p tsconfig.drizzle-0.44.json && $(call all_specs_on,drizzle-orm-0.44)
+$(bin)/tsc -p tsconfig.drizzle-0.44.json && $(call all_specs_on,drizzle-orm-0.44,60000)
 endef
 
 # Five minutes at most where there is a timeout command: nobody has said that it comes to an end.
 define works_on_drizzle_1
 log=dist/drizzle-1.log; \
 errors=$$($(bin)/tsc -p tsconfig.drizzle-1.json --pretty false | grep -c 'error TS'); \
-$(call all_specs_on,drizzle-orm-1,$$(command -v timeout >/dev/null && echo timeout -k 10 300)) --exit --no-color >$$log 2>&1; \
+$(call all_specs_on,drizzle-orm-1,20000,$$(command -v timeout >/dev/null && echo timeout -k 10 300)) --exit --no-color >$$log 2>&1; \
 count() { sed -nE "s/^ +([0-9]+) $$1.*/\1/p" $$log | tail -n 1; }; \
 passed=$$(count passing) failed=$$(count failing); \
 if [ -n "$$passed" ]; then echo "$$passed passed, $${failed:-0} failed, $$errors type errors (a check that may fail; $$log)"; \
@@ -121,6 +154,12 @@ try { new (require("better-sqlite3"))(":memory:").close() } catch (error) { \
   console.error("better-sqlite3 was installed, but not its binary: " + error.message.split("\n")[0] + "\n" + \
     "If npm is set to ignore-scripts, run: npm rebuild better-sqlite3 --ignore-scripts=false"); \
   process.exit(1) }
+endef
+
+# npm ci empties node_modules first, through a link too: in a work tree with a link it would empty another's.
+define say_whose_link
+echo "node_modules is a link to $$(readlink node_modules), and package-lock.json is newer than what is installed there. \
+Run make install there, and touch node_modules/.package-lock.json if both lock files are the same." >&2
 endef
 
 # Only where the installation failed: mostly the binary comes ready from the network and needs no compiler.

@@ -65,9 +65,9 @@ interface Opened {
   readonly factory: Factory
   readonly recorder: ApplicationRecorder & { ready?(): Promise<void> }
   readonly events: EventStore
+  readonly cache: AggregateCache | undefined
   /** Absent where there are no snapshots. */
   readonly snapshotting: Snapshotting | undefined
-  readonly cache: AggregateCache | undefined
 }
 
 /**
@@ -188,7 +188,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    * @throws TranscodingNotRegisteredError  The state holds a value of a type that the transcoder does not know.
    */
   async takeSnapshot(
-    aggregateClass: AggregateClass | AnyDecider,
+    aggregateClass: AggregateClass,
     id: string,
     { version }: { readonly version?: number | undefined } = {},
   ): Promise<Snapshot> {
@@ -354,21 +354,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     // none unless a subclass has some
   }
 
-  /** Those that were not read in a transaction that was rolled back, with events that may not be there. */
-  #sure(aggregates: readonly object[]): readonly object[] {
-    return aggregates.filter((aggregate) => !this.#order.isDoubtful(aggregate))
-  }
-
-  /** @throws ProgrammingError  Snapshots are not enabled. */
-  async #snapshotting(): Promise<Snapshotting> {
-    const { snapshotting } = await this.#open()
-    if (snapshotting) return snapshotting
-    throw new ProgrammingError(
-      `${JSON.stringify(this.name)} has no snapshots: set IS_SNAPSHOTTING_ENABLED=yes, or say static snapshottingIntervals or ` +
-        'static isSnapshottingEnabled = true on its class',
-    )
-  }
-
   /** Makes what makes states shorter, if anything does. Called when the application connects. */
   protected async constructCompressor(factory: Factory): Promise<Compressor | undefined> {
     // a factory that was given may know nothing of what is asked for here
@@ -465,6 +450,21 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     }
   }
 
+  /** Those that were not read in a transaction that was rolled back, with events that may not be there. */
+  #sure(aggregates: readonly object[]): readonly object[] {
+    return aggregates.filter((aggregate) => !this.#order.isDoubtful(aggregate))
+  }
+
+  /** @throws ProgrammingError  Snapshots are not enabled. */
+  async #snapshotting(): Promise<Snapshotting> {
+    const { snapshotting } = await this.#open()
+    if (snapshotting) return snapshotting
+    throw new ProgrammingError(
+      `${JSON.stringify(this.name)} has no snapshots: set IS_SNAPSHOTTING_ENABLED=yes, or say static snapshottingIntervals or ` +
+        'static isSnapshottingEnabled = true on its class',
+    )
+  }
+
   protected async transactional(): Promise<Transactional<SessionOf<D>>> {
     // D says what datastore this is; the recorder opens its transactions
     return (await this.#open()).recorder as Transactional as Transactional<SessionOf<D>>
@@ -509,8 +509,13 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = made('constructRecorder', await this.constructRecorder(factory))
       const events = made('constructEventStore', await this.constructEventStore(mapper, recorder), EventStore)
-      const snapshotting = await Snapshotting.of(statics, this.env, factory, mapper, events)
-      return { factory, recorder, events, cache: cacheOf(this.env), snapshotting }
+      return {
+        factory,
+        recorder,
+        events,
+        cache: cacheOf(this.env),
+        snapshotting: await Snapshotting.of(statics, this.env, factory, mapper, events),
+      }
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error

@@ -1,7 +1,7 @@
-import { definitionOfInstance } from '../domain/aggregate.js'
 import { canHaveState, copyOfAggregate } from '../domain/aggregate-state.js'
 import { ownCopy } from '../domain/copy.js'
 import type { DomainEvent } from '../domain/event.js'
+import { definitionOfMade } from '../domain/replay.js'
 import type { AggregateDefinition } from '../domain/topics.js'
 import { PersistenceError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
@@ -455,7 +455,7 @@ function isLastOf(aggregate: object, { originatorVersion, timestamp }: DomainEve
 /** @param event  Used up. */
 function apply(aggregate: object, event: DomainEvent): void {
   // what is cached was made by a definition
-  ;(definitionOfInstance(aggregate) as AggregateDefinition).apply(aggregate, event)
+  ;(definitionOfMade(aggregate) as AggregateDefinition).apply(aggregate, event)
 }
 
 /** Applies events that others have too. @returns Whether it could; if not, the aggregate is spoilt. */
@@ -481,7 +481,7 @@ function changesOf(aggregates: readonly object[], events: readonly DomainEvent[]
   }
   // an object of the user's own that has collectEvents() may be anything
   const aggregateOf = new Map(
-    aggregates.filter((each) => definitionOfInstance(each)).map((each) => [(each as { readonly id: string }).id, each]),
+    aggregates.filter((each) => definitionOfMade(each)).map((each) => [(each as { readonly id: string }).id, each]),
   )
   return [...byId].map(([id, its]) => {
     const [{ originatorVersion: first, topic }, last] = [its[0], its.at(-1)] as [DomainEvent, DomainEvent]

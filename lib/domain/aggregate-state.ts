@@ -6,7 +6,7 @@ import type { AggregateDefinition, AggregateOrigin } from './topics.js'
 /**
  * A copy of an aggregate that has nothing in common with it, without its pending events.
  *
- * @param definition  What made it. Default: the one of its class.
+ * @param definition  What made it. Default: the one that made it.
  * @returns `undefined` where it can't be copied: its class has `#private` members and no `toSnapshot`, or it holds what can't be
  *   copied (see `deepCopy`).
  */
