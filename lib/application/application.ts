@@ -188,7 +188,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    * @throws TranscodingNotRegisteredError  The state holds a value of a type that the transcoder does not know.
    */
   async takeSnapshot(
-    aggregateClass: AggregateClass,
+    aggregateClass: AggregateClass | AnyDecider,
     id: string,
     { version }: { readonly version?: number | undefined } = {},
   ): Promise<Snapshot> {
