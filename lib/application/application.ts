@@ -504,7 +504,11 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()
-      const mapper = made('constructMapper', await this.constructMapper(factory, await this.#mapperParts(factory)), Mapper)
+      const mapper = made(
+        'constructMapper',
+        await this.constructMapper(factory, await this.#mapperParts(factory)),
+        Mapper,
+      )
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
       const recorder = made('constructRecorder', await this.constructRecorder(factory))
