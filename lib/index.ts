@@ -9,9 +9,11 @@ export { Aggregate } from './domain/aggregate.js'
 export {
   decider,
   type AnyDecider,
+  type DecidedEventOf,
   type Decider,
   type DeciderOfEvents,
   type DeciderOfState,
+  type Decision,
   type StateOf,
 } from './domain/decider.js'
 export type { DecidedEvent, DeciderAggregate } from './domain/decider-definition.js'

@@ -406,13 +406,11 @@ function moveOn(aggregate: Aggregate, version: number, modifiedOn: Date): void {
  * @throws OriginatorIdError  It is another aggregate's.
  * @throws OriginatorVersionError  It is not the next one.
  */
-export function checkNext(
-  name: string,
-  { id, version }: Pick<Aggregate, 'id' | 'version'>,
-  event: DomainEvent,
-): void {
+export function checkNext(name: string, { id, version }: Pick<Aggregate, 'id' | 'version'>, event: DomainEvent): void {
   if (event.originatorId !== id) {
-    throw new OriginatorIdError(`${described(event)} is not of this aggregate, which is '${name}' ${JSON.stringify(id)}`)
+    throw new OriginatorIdError(
+      `${described(event)} is not of this aggregate, which is '${name}' ${JSON.stringify(id)}`,
+    )
   }
   if (event.originatorVersion !== version + 1) refuseVersion(event, version + 1)
 }

@@ -147,7 +147,6 @@ export type CommandFunctions<State, Events, Commands> = {
 
 /** What a command returns: one event, several, or none. */
 // `void`: a command that decides nothing may just end
-// eslint-disable-next-line @typescript-eslint/no-invalid-void-type
 export type Decision<Events> = DecidedEventOf<Events> | readonly DecidedEventOf<Events>[] | undefined | void
 
 /** The parameter of a command, where it has one; optional where it is that. */
@@ -211,9 +210,14 @@ function made<State, Events, Commands>(
 }
 
 function checkCommands({ name, makers }: DeciderDefinition, make: unknown): ReadonlyMap<string, CommandFunction> {
-  const commands: unknown = checkFunction<(events: unknown) => unknown>(`What commands(…) of '${name}' takes`, make)(makers)
+  const commands: unknown = checkFunction<(events: unknown) => unknown>(
+    `What commands(…) of '${name}' takes`,
+    make,
+  )(makers)
   if (!isPlainObject(commands)) {
-    throw new ProgrammingError(`Decider '${name}': commands((events) => …) must return an object with a function for each`)
+    throw new ProgrammingError(
+      `Decider '${name}': commands((events) => …) must return an object with a function for each`,
+    )
   }
   return new Map(
     Object.entries(commands).map(([command, decide]) => [

@@ -7,6 +7,7 @@ import { appendsTogetherSuite } from './appends-together.suite.js'
 import { applicationSuite } from './application.suite.js'
 import { autoflushSuite } from './autoflush.suite.js'
 import { concurrentSavesSuite } from './concurrent-saves.suite.js'
+import { decidersSuite } from './deciders.suite.js'
 import { manySavesSuite } from './many-saves.suite.js'
 import { nestedTransactionsSuite } from './nested-transactions.suite.js'
 import { orderSuite } from './order.suite.js'
@@ -18,6 +19,7 @@ import { storedStateSuite } from './stored-state.suite.js'
 import { retriesSuite } from './retries.suite.js'
 import { trackingRecorderSuite } from './tracking-recorder.suite.js'
 import { transactionsSuite } from './transactions.suite.js'
+import { upcastsSuite } from './upcasts.suite.js'
 
 /**
  * Defines every conformance suite on that backend.
@@ -53,7 +55,9 @@ const suites = [
   ownTablesSuite,
   orderSuite,
   storedStateSuite,
+  upcastsSuite,
   applicationSuite,
+  decidersSuite,
   concurrentSavesSuite,
   sharedSavesSuite,
   manySavesSuite,
