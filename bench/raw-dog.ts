@@ -27,9 +27,8 @@ export function stateOf(data: object): Uint8Array {
   return Buffer.from(JSON.stringify({ timestamp: new Date().toISOString(), data }))
 }
 
-/** Makes a dog from its rows. */
-export function foldDog(rows: readonly unknown[]): RawDog {
-  const dog: RawDog = { version: 0, name: '', breed: '', owner: '', address: '', tricks: [] }
+/** Makes a dog from its rows, or brings one up by its newer ones. */
+export function foldDog(rows: readonly unknown[], dog: RawDog = noDog()): RawDog {
   for (const [version, topic, state] of rows as [number, string, Buffer | string][]) {
     const { data } = parseState(state)
     switch (topic) {
@@ -43,6 +42,10 @@ export function foldDog(rows: readonly unknown[]): RawDog {
     dog.version = version
   }
   return dog
+}
+
+function noDog(): RawDog {
+  return { version: 0, name: '', breed: '', owner: '', address: '', tricks: [] }
 }
 
 /** Makes a domain event from its row of notifications: a plain object. */

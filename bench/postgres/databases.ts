@@ -26,13 +26,17 @@ export class Databases {
     private readonly setting: { readonly url: string; readonly schema: string },
   ) {}
 
-  /** @param events  What is in each of the databases from the start. */
-  static async open(url: string, events: readonly StoredEvent[] = []): Promise<Databases> {
+  /** @param events  What is in each of the databases from the start. @param env  The application's. */
+  static async open(
+    url: string,
+    events: readonly StoredEvent[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<Databases> {
     const schema = `bench_${randomUUID().slice(0, 8)}`
     const admin = postgres(url, { max: 1, onnotice: () => undefined })
     await admin.unsafe(`CREATE SCHEMA ${schema}`)
     const datastore = datastoreOn({ url, connection: { search_path: schema } })
-    const app = new Application<PostgresDatastore>({ name: 'Bench', persistence: datastore })
+    const app = new Application<PostgresDatastore>({ name: 'Bench', persistence: datastore, env })
     await app.ready()
     await datastore.db.execute(
       sql`CREATE TABLE owners (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL, dog text NOT NULL)`,
@@ -111,6 +115,11 @@ export const selectDog = {
     'SELECT originator_version, topic, state FROM bench_events WHERE originator_id = $1 ORDER BY originator_version',
   text: `SELECT originator_version, topic, convert_from(state, 'UTF8') FROM bench_events WHERE originator_id = $1 ORDER BY originator_version`,
 }
+
+/** The query of those after a version. */
+export const selectNewer =
+  'SELECT originator_version, topic, state FROM bench_events WHERE originator_id = $1 AND originator_version > $2 ' +
+  'ORDER BY originator_version'
 
 /** The query of a page of notifications, by first id and length. */
 export const selectPage =

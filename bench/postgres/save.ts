@@ -1,7 +1,7 @@
 import { addTrickTo, Dog, newDog, storedDogs, trickAdded } from '../domain.js'
 import type { Case, Contest, Side } from '../harness.js'
-import { foldDog, newDogRows, stateOf } from '../raw-dog.js'
-import { Databases, type RawDatabase, selectDog } from './databases.js'
+import { foldDog, newDogRows, type RawDog, stateOf } from '../raw-dog.js'
+import { Databases, type RawDatabase, selectDog, selectNewer } from './databases.js'
 
 /** How many connections many callers have by hand: one each, and fewer that they share. */
 const poolsOf = (callers: number) => (callers > 1 ? [callers, Math.min(8, callers / 2)] : [1])
@@ -34,6 +34,8 @@ export function saveCases(url: string): Omit<Case, 'place'>[] {
     commands('load, decide, save'),
     commands('load, decide, save, 8 callers', 8),
     commands('load, decide, save, 32 callers', 32),
+    { name: 'load, decide, save, 10,000 events', unit: 'commands', open: () => loadDecideSave(url, 1, long) },
+    { name: 'load, decide, save, 10,000 events, cached', unit: 'commands', open: () => loadDecideSaveCached(url) },
   ]
 }
 
@@ -117,13 +119,18 @@ function among(connections: number): string {
   return connections === 1 ? '' : `, ${connections} connections`
 }
 
-/** Aggregates of 10 events that get one more by each command. */
-async function loadDecideSave(url: string, callers: number): Promise<Contest> {
-  const dogs = 1000
-  const stored = storedDogs(dogs, 10)
-  const ids = stored.filter(({ originatorVersion }) => originatorVersion === 1).map(({ originatorId }) => originatorId)
+/** Few aggregates of many events. */
+const long = { dogs: 4, length: 10_000 }
+
+/** Aggregates that get one more event by each command. */
+async function loadDecideSave(
+  url: string,
+  callers: number,
+  { dogs, length } = { dogs: 1000, length: 10 },
+): Promise<Contest> {
+  const stored = storedDogs(dogs, length)
   const databases = await Databases.open(url, stored)
-  const { app } = databases
+  const idOf = (turn: number) => stored[(turn % dogs) * length]!.originatorId
   const raws: Side[] = []
   for (const connections of poolsOf(callers)) {
     for (const [how, query] of [
@@ -134,22 +141,57 @@ async function loadDecideSave(url: string, callers: number): Promise<Contest> {
       raws.push({
         name: `prepared SELECT, ${how}, and INSERT${among(connections)}`,
         async operation(turn) {
-          const id = ids[turn % dogs]!
+          const id = idOf(turn)
           const { version } = foldDog(await raw.query(query, [id]))
           await raw.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
         },
       })
     }
   }
+  return databases.contest({ raws, ours: commandSide(databases, idOf) })
+}
+
+/** The same with a cache: beside reading all by hand, and beside a cache by hand, whose caller gets a copy too. */
+async function loadDecideSaveCached(url: string): Promise<Contest> {
+  const { dogs, length } = long
+  const stored = storedDogs(dogs, length)
+  const databases = await Databases.open(url, stored, { AGGREGATE_CACHE_MAXSIZE: '100' })
+  const idOf = (turn: number) => stored[(turn % dogs) * length]!.originatorId
+  const [reading, caching] = [await databases.raw(), await databases.raw()]
+  const cache = new Map<string, RawDog>()
   return databases.contest({
-    raws,
-    ours: {
-      name: 'repository.get, app.save',
-      async operation(turn) {
-        const dog = await app.repository.get(Dog, ids[turn % dogs]!)
-        addTrickTo(dog)
-        await app.save(dog)
+    raws: [
+      {
+        name: 'prepared SELECT of all, and INSERT',
+        async operation(turn) {
+          const id = idOf(turn)
+          const { version } = foldDog(await reading.query(selectDog.text, [id]))
+          await reading.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
+        },
       },
-    },
+      {
+        name: 'a Map, prepared SELECT of what is newer, structuredClone, and INSERT',
+        async operation(turn) {
+          const id = idOf(turn)
+          const known = cache.get(id)
+          const dog = foldDog(await caching.query(selectNewer, [id, known?.version ?? 0]), known)
+          cache.set(id, dog)
+          const { version } = structuredClone(dog)
+          await caching.insert([id, version + 1, 'Dog.TrickAdded', stateOf(trickAdded)])
+        },
+      },
+    ],
+    ours: commandSide(databases, idOf),
   })
+}
+
+function commandSide({ app }: Databases, idOf: (turn: number) => string): Side {
+  return {
+    name: 'repository.get, app.save',
+    async operation(turn) {
+      const dog = await app.repository.get(Dog, idOf(turn))
+      addTrickTo(dog)
+      await app.save(dog)
+    },
+  }
 }

@@ -28,13 +28,17 @@ export class Databases {
     private readonly setting: Setting,
   ) {}
 
-  /** @param events  What is in each of the databases from the start. */
-  static async open(place: Place, events: readonly StoredEvent[] = []): Promise<Databases> {
+  /** @param events  What is in each of the databases from the start. @param env  The application's. */
+  static async open(
+    place: Place,
+    events: readonly StoredEvent[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<Databases> {
     const folder = await mkdtemp(join(tmpdir(), 'bench-'))
     const datastore = sqlite(place === 'memory' ? ':memory:' : join(folder, 'ours.db'), {
       synchronous: synchronousOf(place),
     })
-    const app = new Application<SqliteDatastore>({ name: 'Bench', persistence: datastore })
+    const app = new Application<SqliteDatastore>({ name: 'Bench', persistence: datastore, env })
     await app.ready()
     await datastore.db.run(
       sql`CREATE TABLE owners (id integer PRIMARY KEY AUTOINCREMENT NOT NULL, name text NOT NULL, dog text NOT NULL)`,
@@ -108,6 +112,11 @@ export const selectDog = {
   blob: 'SELECT originator_version, topic, state FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
   text: 'SELECT originator_version, topic, CAST(state AS text) FROM bench_events WHERE originator_id = ? ORDER BY originator_version',
 }
+
+/** The query of those after a version. */
+export const selectNewer =
+  'SELECT originator_version, topic, state FROM bench_events WHERE originator_id = ? AND originator_version > ? ' +
+  'ORDER BY originator_version'
 
 /** The query of a page of notifications, by first id and length. */
 export const selectPage =

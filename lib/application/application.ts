@@ -4,20 +4,30 @@ import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { AnyDatastore } from '../persistence/datastore.js'
-import { Environment, refuseUnbuilt } from '../persistence/environment.js'
+import type { Cipher } from '../persistence/cipher.js'
+import type { Compressor } from '../persistence/compressor.js'
+import { Environment } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
+import { Mapper, requireStages } from '../persistence/mapper.js'
 import { outsideOfEverything } from '../persistence/outside.js'
 import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
+import type { Snapshot } from '../persistence/snapshot.js'
+import type { SnapshotStore } from '../persistence/snapshot-store.js'
+import { cipherOf, compressorOf, readsPlain } from '../persistence/stage-topics.js'
+import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
 import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
-import { JsonTranscoder } from '../persistence/transcoder.js'
+import { JsonTranscoder, type Transcoder } from '../persistence/transcoder.js'
+import { type AggregateCache, asksForCache, cacheOf, type CachedSave, type Place } from './cache.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { execute, type ExecuteArguments, type ExecuteOptions } from './execution.js'
 import { NotificationLog } from './notification-log.js'
-import { type AggregateClass, Repository } from './repository.js'
+import { type AggregateClass, checkWanted, Repository, type RepositorySource } from './repository.js'
 import { SaveOrder, type SaveUnderWay } from './save-order.js'
+import { Snapshotting } from './snapshotting.js'
+import type { SnapshottingStatics } from './snapshotting-plan.js'
 
 /** What an application is constructed with. */
 export interface ApplicationOptions {
@@ -31,8 +41,11 @@ export interface ApplicationOptions {
   readonly topicBase?: string | URL | undefined
 }
 
+/** What a mapper is made of: a transcoder, perhaps a compressor and a cipher. */
+export type MapperParts = ConstructorParameters<typeof Mapper>[0]
+
 /** What `save` takes: aggregates and domain events; `undefined` and `null` are passed over. */
-export type Saved = Collectable | DomainEvent | undefined | null
+export type Saved = Collectable | DomainEvent<object> | undefined | null
 
 /** What has events to be saved: an aggregate. */
 export interface Collectable {
@@ -41,12 +54,10 @@ export interface Collectable {
 }
 
 /** What a subclass may say of itself, as static members. */
-interface ApplicationStatics {
+interface ApplicationStatics extends SnapshottingStatics {
   readonly applicationName?: string
   readonly env?: Readonly<Record<string, unknown>>
   readonly aggregates?: readonly (AggregateClass | AnyDecider)[]
-  readonly snapshottingIntervals?: unknown
-  readonly snapshottingProjectors?: unknown
 }
 
 /** What is there once an application is connected. */
@@ -54,6 +65,9 @@ interface Opened {
   readonly factory: Factory
   readonly recorder: ApplicationRecorder & { ready?(): Promise<void> }
   readonly events: EventStore
+  readonly cache: AggregateCache | undefined
+  /** Absent where there are no snapshots. */
+  readonly snapshotting: Snapshotting | undefined
 }
 
 /**
@@ -75,6 +89,12 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   readonly recorder: DeferredRecorder<SessionOf<D>>
   readonly repository: Repository
   readonly events: Pick<EventStore, 'put' | 'get'>
+  /**
+   * Its snapshots, as they are stored.
+   *
+   * @throws ProgrammingError  Of `get`: it has none, since they are not enabled.
+   */
+  readonly snapshots: Pick<SnapshotStore, 'get'>
   readonly notificationLog: NotificationLog
   readonly #options: ApplicationOptions
   readonly #given: Factory | undefined
@@ -92,7 +112,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     checkOptions(options)
     this.#options = options
     this.name = applicationName(options, statics, this.constructor.name)
-    this.env = new Environment(this.name, statics.env, process.env, options.env)
+    this.env = made('constructEnv', this.constructEnv(this.name, [statics.env, process.env, options.env]), Environment)
     this.#given = givenFactory(options, this.env)
     const factory: Deferred<Factory> = {
       known: () => this.#opened?.factory ?? this.#given,
@@ -103,18 +123,32 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       { known: () => this.#opened?.recorder, connected: async () => (await this.#open()).recorder },
       () => this.factory.datastore as AnyDatastore<SessionOf<D>>,
     )
-    this.repository = new Repository({
+    this.repository = this.constructRepository({
       events: async () => (await this.#open()).events,
+      begun: (id, version) => this.#opened?.snapshotting?.begun(id, version),
       onRollback: (fn) => this.#opened?.recorder.onRollback?.(fn),
       doubt: (aggregate) => {
         this.#order.doubt(aggregate)
       },
+      // asked at each get: where there is no cache, that is all it costs
+      cache: asksForCache(this.env)
+        ? () => (this.#opened && !this.#closed ? this.#opened.cache : this.#open().then(({ cache }) => cache))
+        : () => undefined,
+      place: () => this.#place(),
     })
+    made('constructRepository', this.repository, Repository)
     this.events = {
-      put: async (domainEvents) => (await this.#open()).events.put(domainEvents),
+      put: async (domainEvents) => {
+        const { events, cache } = await this.#open()
+        return cache ? this.#putWithCache(events, cache, domainEvents) : events.put(domainEvents)
+      },
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
     }
-    this.notificationLog = new NotificationLog(this.recorder, this.logSectionSize)
+    this.snapshots = {
+      get: async (originatorId, bounds) => (await this.#snapshotting()).store.get(originatorId, bounds),
+    }
+    const log = this.constructNotificationLog(this.recorder, this.logSectionSize)
+    this.notificationLog = made('constructNotificationLog', log, NotificationLog)
   }
 
   /** Constructs the application, connects, and creates tables: a configuration that can't work fails here. */
@@ -142,14 +176,24 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return this.#opened?.factory ?? this.#given ?? this.#deferredFactory
   }
 
-  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
-  get snapshots(): never {
-    throw notBuilt('app.snapshots')
-  }
-
-  /** Snapshots are not built yet. @throws NotSupportedError  Always. */
-  takeSnapshot(): never {
-    throw notBuilt('takeSnapshot()')
+  /**
+   * Takes a snapshot of an aggregate, from which it is read from then on, instead of from the events before. Joins the current
+   * transaction, if there is one. A snapshot of that version that is there already is replaced.
+   *
+   * @param options  `version`: of its state at that version; above the last, of the last state. Default: the last.
+   * @returns The snapshot.
+   * @throws AggregateNotFoundError  No events (up to that version).
+   * @throws AggregateTypeError  The stream is of another class.
+   * @throws ProgrammingError  Snapshots are not enabled, or the class has `#private` members and doesn't say its state.
+   * @throws TranscodingNotRegisteredError  The state holds a value of a type that the transcoder does not know.
+   */
+  async takeSnapshot(
+    aggregateClass: AggregateClass | AnyDecider,
+    id: string,
+    { version }: { readonly version?: number | undefined } = {},
+  ): Promise<Snapshot> {
+    checkWanted(id, version)
+    return (await this.#snapshotting()).take(aggregateClass, id, version)
   }
 
   /** Subscriptions are not built yet. @throws NotSupportedError  Always. */
@@ -159,8 +203,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   /** Connects and creates tables where missing, if that has not happened. A failed attempt is tried again by the next call. */
   async ready(): Promise<void> {
-    const { recorder } = await this.#open()
+    const { recorder, snapshotting } = await this.#open()
     await recorder.ready?.()
+    await snapshotting?.ready()
   }
 
   /**
@@ -182,28 +227,47 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
     const taken = new TakenEvents()
     let save: SaveUnderWay | undefined
+    let caching: CachedSave | undefined
     try {
       taken.takeFrom(objects)
       const { aggregates, domainEvents } = taken
       if (domainEvents.length === 0) return []
       save = this.#order.begin(taken.changed, joined)
       // in one function, and waiting only where there is something to wait for: each promise costs as much as an event
-      const { events, recorder } = this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const { events, recorder, cache, snapshotting } =
+        this.#opened && !this.#closed ? this.#opened : await this.#open()
+      const due = snapshotting?.due(domainEvents)
+      const snapshots = due && (await snapshotting?.prepare(due, domainEvents, this.#sure(taken.changed), recorder))
+      const sealing = events.toStoredEvents(domainEvents)
+      const storedEvents = isPromise(sealing) ? await sealing : sealing
+      if (cache) caching = this.#beginCaching(cache, taken.changed, domainEvents)
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
       let isPut = false
-      const storedEvents = events.toStoredEvents(domainEvents)
-      recorder.onRollback?.((isOutcomeUnknown) => {
-        if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
-        taken.giveBack()
-      })
-      const recordings = await events.put(domainEvents, storedEvents)
+      const put = () => {
+        recorder.onRollback?.((isOutcomeUnknown) => {
+          if (isOutcomeUnknown && isPut) events.doubt(domainEvents, storedEvents)
+          taken.giveBack()
+        })
+        return events.put(domainEvents, storedEvents)
+      }
+      const putAndNote = async () => {
+        const recordings = await put()
+        isPut = true // before the commit
+        return recordings
+      }
+      const recordings = await (snapshots && snapshotting
+        ? snapshotting.putTogether(putAndNote, snapshots, recorder, events.areInDoubt(domainEvents))
+        : put())
       isPut = true
+      caching?.stored(recordings.length === 0)
+      snapshotting?.noteWaiting(domainEvents, transaction)
       this.#order.saved(aggregates, transaction)
       return recordings
     } catch (error) {
       taken.giveBack() // before whoever waits for this save goes on
+      caching?.failed()
       throw error
     } finally {
       if (save) this.#order.end(save)
@@ -253,9 +317,152 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     await this.close()
   }
 
-  /** Registers transcodings of the application's own types; called once, before anything is stored or read. */
+  /**
+   * Makes the application's environment. Called once, by the constructor: fields of a subclass are not there yet, and
+   * `this.env` neither.
+   *
+   * @param layers  Plain variables, weakest first: `static env`, `process.env`, the option `env`.
+   */
+  protected constructEnv(
+    name: string,
+    layers: readonly (Readonly<Record<string, unknown>> | null | undefined)[],
+  ): Environment {
+    return new Environment(name, ...layers)
+  }
+
+  /**
+   * Makes the factory where the option `persistence` has not given any; by default the one that `PERSISTENCE_MODULE` names.
+   * Called when the application connects; `close()` closes what it gave.
+   */
+  protected async constructFactory(env: Environment): Promise<Factory> {
+    const { topicBase } = this.#options
+    const topic = env.get('PERSISTENCE_MODULE') ?? 'eventsourcing-drizzle/memory'
+    const factoryClass = await resolveFactoryClass(topic, topicBase)
+    return new factoryClass({ env, topicBase })
+  }
+
+  /** Makes the transcoder, which `registerTranscodings` gets after that. Called when the application connects. */
+  protected async constructTranscoder(factory: Factory): Promise<Transcoder> {
+    return factory.transcoder()
+  }
+
+  /**
+   * Registers transcodings of the application's own types. Called when the application connects, before anything is stored
+   * or read, where the transcoder is a `JsonTranscoder`.
+   */
   protected registerTranscodings(_transcoder: JsonTranscoder): void {
     // none unless a subclass has some
+  }
+
+  /** Makes what makes states shorter, if anything does. Called when the application connects. */
+  protected async constructCompressor(factory: Factory): Promise<Compressor | undefined> {
+    // a factory that was given may know nothing of what is asked for here
+    return (await factory.compressor()) ?? compressorOf(this.env, this.#options.topicBase)
+  }
+
+  /** Makes what encrypts states, if anything does. Called when the application connects. */
+  protected async constructCipher(factory: Factory): Promise<Cipher | undefined> {
+    return (await factory.cipher()) ?? cipherOf(this.env, this.#options.topicBase)
+  }
+
+  /**
+   * Makes the mapper, by which events become bytes. Called when the application connects.
+   *
+   * @param parts  All that a mapper is made of. Give all of it to a mapper of your own: `new AuditedMapper(parts)`.
+   */
+  protected async constructMapper(factory: Factory, parts: MapperParts): Promise<Mapper> {
+    return factory.mapper(parts)
+  }
+
+  /** Makes the recorder, which creates its tables at its first use. Called when the application connects. */
+  protected async constructRecorder(factory: Factory): Promise<ApplicationRecorder> {
+    return factory.applicationRecorder({ ready: false })
+  }
+
+  /** Makes the event store, a mapper in front of a recorder. Called when the application connects. */
+  protected async constructEventStore(mapper: Mapper, recorder: ApplicationRecorder): Promise<EventStore> {
+    return new EventStore(mapper, recorder)
+  }
+
+  /** Makes the repository. Called once, by the constructor: fields of a subclass are not there yet. */
+  protected constructRepository(source: RepositorySource): Repository {
+    return new Repository(source)
+  }
+
+  /** Makes the notification log. Called once, by the constructor: fields of a subclass are not there yet. */
+  protected constructNotificationLog(
+    recorder: Pick<ApplicationRecorder, 'selectNotifications'>,
+    sectionSize: number,
+  ): NotificationLog {
+    return new NotificationLog(recorder, sectionSize)
+  }
+
+  async #mapperParts(factory: Factory): Promise<MapperParts> {
+    const transcoder = made('constructTranscoder', await this.constructTranscoder(factory))
+    if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
+    return {
+      transcoder,
+      compressor: await this.constructCompressor(factory),
+      cipher: await this.constructCipher(factory),
+      readsPlain: readsPlain(this.env) || undefined, // where it says nothing, the factory's own variables count
+    }
+  }
+
+  #place(): Place {
+    const recorder = this.#opened?.recorder
+    return {
+      transaction: recorder?.currentTransaction?.(),
+      isOwn: recorder?.usesOwnDatabase?.() ?? true,
+    }
+  }
+
+  #beginCaching(
+    cache: AggregateCache,
+    aggregates: readonly object[],
+    domainEvents: readonly DomainEvent[],
+  ): CachedSave | undefined {
+    const place = this.#place()
+    const caching = cache.beginSave(aggregates, domainEvents, place)
+    if (caching && place.isOwn) {
+      place.transaction?.afterCommit(() => {
+        caching.committed()
+      })
+      place.transaction?.onRollback((isOutcomeUnknown) => {
+        caching.rolledBack(isOutcomeUnknown)
+      })
+    }
+    return caching
+  }
+
+  async #putWithCache(
+    events: EventStore,
+    cache: AggregateCache,
+    domainEvents: readonly DomainEvent[],
+  ): Promise<Recording[]> {
+    const caching = this.#beginCaching(cache, [], domainEvents)
+    try {
+      const recordings = await events.put(domainEvents)
+      caching?.stored(recordings.length === 0)
+      return recordings
+    } catch (error) {
+      caching?.failed()
+      throw error
+    }
+  }
+
+  /** Those that were not read in a transaction that was rolled back, with events that may not be there. */
+  #sure(aggregates: readonly object[]): readonly object[] {
+    return aggregates.filter((aggregate) => !this.#order.isDoubtful(aggregate))
+  }
+
+  /** @throws ProgrammingError  Snapshots are not enabled. */
+  async #snapshotting(): Promise<Snapshotting> {
+    const { snapshotting } = await this.#open()
+    if (snapshotting) return snapshotting
+    throw new ProgrammingError(
+      `${JSON.stringify(this.name)} has no snapshots: set IS_SNAPSHOTTING_ENABLED=yes, or say static snapshottingIntervals or ` +
+        'static isSnapshottingEnabled = true on its class',
+    )
   }
 
   protected async transactional(): Promise<Transactional<SessionOf<D>>> {
@@ -293,33 +500,41 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   async #connect(): Promise<Opened> {
     const statics = this.constructor as ApplicationStatics
-    for (const option of ['snapshottingIntervals', 'snapshottingProjectors'] as const) {
-      if (statics[option] !== undefined) throw notBuilt(`static ${option}`)
-    }
     for (const aggregateClass of statics.aggregates ?? []) definitionOf(aggregateClass)
-    const factory = this.#given ?? (await this.#factoryOfEnvironment())
+    const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()
-      refuseUnbuilt(this.env)
-      const transcoder = await factory.transcoder()
-      if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
-      const mapper = await factory.mapper({ transcoder })
+      const parts = await this.#mapperParts(factory)
+      const mapper = made('constructMapper', await this.constructMapper(factory, parts), Mapper)
+      requireStages(mapper, parts) // states would be stored other than asked for
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
-      const recorder = await factory.applicationRecorder({ ready: false })
-      return { factory, recorder, events: new EventStore(mapper, recorder) }
+      const recorder = made('constructRecorder', await this.constructRecorder(factory))
+      const events = made('constructEventStore', await this.constructEventStore(mapper, recorder), EventStore)
+      return {
+        factory,
+        recorder,
+        events,
+        cache: cacheOf(this.env),
+        snapshotting: await Snapshotting.of(statics, this.env, factory, mapper, events),
+      }
     } catch (error) {
       if (!this.#given) await factory.close()
       throw error
     }
   }
+}
 
-  async #factoryOfEnvironment(): Promise<Factory> {
-    const { topicBase } = this.#options
-    const topic = this.env.get('PERSISTENCE_MODULE') ?? 'eventsourcing-drizzle/memory'
-    const factoryClass = await resolveFactoryClass(topic, topicBase)
-    return new factoryClass({ env: this.env, topicBase })
-  }
+/**
+ * What a hook has made.
+ *
+ * @throws ProgrammingError  It has made something else, as an override that forgets to return it does.
+ */
+function made<T>(hook: string, value: T, type?: abstract new (...args: never[]) => unknown): T {
+  if (type ? value instanceof type : typeof value === 'object' && value !== null) return value
+  throw new ProgrammingError(
+    `${hook}() of the application must return what it is to make: call super.${hook}(…), or make it yourself`,
+  )
 }
 
 function checkOptions(options: ApplicationOptions): void {

@@ -1,8 +1,10 @@
 import { InterfaceError } from '../errors.js'
 import { type AnyDatastore, type Capabilities, refuseSubscribe } from '../persistence/datastore.js'
+import type { Cipher } from '../persistence/cipher.js'
+import type { Compressor } from '../persistence/compressor.js'
 import type { Environment } from '../persistence/environment.js'
 import { Factory, type RecorderMaking } from '../persistence/factory.js'
-import type { Mapper } from '../persistence/mapper.js'
+import type { Mapper, MapperOptions } from '../persistence/mapper.js'
 import type {
   AggregateRecorder,
   ApplicationRecorder,
@@ -175,8 +177,16 @@ export class DeferredFactory extends Factory {
     return (await this.#factory.connected()).processRecorder(making)
   }
 
-  override async mapper(options?: { transcoder?: Transcoder | undefined }): Promise<Mapper> {
+  override async mapper(options?: Partial<MapperOptions>): Promise<Mapper> {
     return (await this.#factory.connected()).mapper(options)
+  }
+
+  override async compressor(): Promise<Compressor | undefined> {
+    return (await this.#factory.connected()).compressor()
+  }
+
+  override async cipher(): Promise<Cipher | undefined> {
+    return (await this.#factory.connected()).cipher()
   }
 
   override async transcoder(): Promise<Transcoder> {

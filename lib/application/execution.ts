@@ -30,9 +30,8 @@ export async function execute(
   let aggregate = await load(application, decider, id)
   for (;;) {
     const state: unknown = aggregate ? aggregate.state : definition.initial()
-    const decided = decider.decide(state, name, command)
-    if (decided.length === 0) return state
-    const next = definition.happen(aggregate, id, decided)
+    const next = definition.happen(aggregate, id, decider.decide(state, name, command))
+    if (!next) return state
     try {
       // with what was loaded, of which it is known whether that was in a transaction that is rolled back by now
       await application.save(aggregate as Collectable | undefined, next)

@@ -1,3 +1,4 @@
+import { everyNameOf } from '../domain/topics.js'
 import { ProgrammingError } from '../errors.js'
 import type { ApplicationRecorder, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification } from '../persistence/stored-event.js'
@@ -52,16 +53,17 @@ export class NotificationLog {
   /**
    * Notifications, by id.
    *
-   * @param options  Bounds as a recorder takes them; `limit` is the section size by default, which is also the most.
+   * @param options  Bounds as a recorder takes them; `limit` is the section size by default, which is also the most. `topics`
+   *   are events, found under whatever name they were stored: see `registerTopicAlias`.
    * @throws ProgrammingError  `limit` is above the section size, or a bound is no integer.
    */
-  async select({ limit = this.sectionSize, ...bounds }: Partial<SelectNotificationsOptions> = {}): Promise<
+  async select({ limit = this.sectionSize, topics, ...bounds }: Partial<SelectNotificationsOptions> = {}): Promise<
     Notification[]
   > {
     if (limit > this.sectionSize) {
       throw new ProgrammingError(`Requested limit ${limit} greater than section size ${this.sectionSize}`)
     }
-    return this.#recorder.selectNotifications({ ...bounds, limit })
+    return this.#recorder.selectNotifications({ ...bounds, limit, topics: withFormerNames(topics) })
   }
 
   /**
@@ -82,6 +84,12 @@ export class NotificationLog {
       limit = Math.max(this.sectionSize, Math.min(limit * 4, mostOf(items)))
     }
   }
+}
+
+/** What is no list of texts is the recorder's to refuse. */
+function withFormerNames(topics: readonly string[] | undefined): readonly string[] | undefined {
+  const areTexts = Array.isArray(topics) && topics.every((topic: unknown) => typeof topic === 'string')
+  return areTexts ? everyNameOf(topics) : topics
 }
 
 const pageAtMost = { notifications: 1000, bytes: 2 ** 22 }

@@ -89,6 +89,11 @@ export class SaveOrder {
     if (transaction) for (const aggregate of aggregates) this.#savedIn.set(aggregate, transaction)
   }
 
+  /** Whether an aggregate was read in a transaction that was rolled back, and nothing was saved of it since. */
+  isDoubtful(aggregate: object): boolean {
+    return this.#doubtful.has(aggregate)
+  }
+
   /** Notes that an aggregate was read in a transaction that was rolled back. */
   doubt(aggregate: object): void {
     this.#doubtful.add(aggregate)

@@ -2,9 +2,17 @@ import { v4 as uuidv4 } from 'uuid'
 import { OriginatorIdError, OriginatorVersionError, ProgrammingError, TopicError } from '../errors.js'
 import { ownCopy } from './copy.js'
 import type { DomainEvent } from './event.js'
+import { tellClass } from './hidden-members.js'
 import { currentMetadata } from './metadata.js'
-import { registerAggregate, resolveEvent, type AggregateDefinition, type EventDefinition } from './topics.js'
-import { noUpcasts, type Upcast } from './upcasts.js'
+import { setFields, stateAccess, type StateAccess } from './state-fields.js'
+import {
+  registerAggregate,
+  resolveEvent,
+  type AggregateDefinition,
+  type AggregateOrigin,
+  type EventDefinition,
+} from './topics.js'
+import { noUpcasts, snapshotUpcastsOfClass, upcastsOfClass, type Upcast } from './upcasts.js'
 
 // Given by the class below, which alone sees its private fields.
 let addPending: (aggregate: Aggregate, event: DomainEvent) => void
@@ -71,16 +79,22 @@ export class Aggregate {
 /** What an aggregate class is: as decorated, or with a map of events. */
 export class Definition implements AggregateDefinition {
   readonly events = new Map<string, AggregateEvent>()
-  readonly snapshotUpcasts: readonly (Upcast | undefined)[] = noUpcasts
-  readonly #make: (event: DomainEvent, found: AggregateEvent) => Aggregate
+  snapshotUpcasts: readonly (Upcast | undefined)[] = noUpcasts
+  readonly #make: MakeAggregate
+  #access: StateAccess | undefined
 
-  /** @param make  Makes the aggregate from its first event, which is `found` among `events` and has the first version. */
+  /**
+   * @param make  Makes the aggregate from its first event, which is `found` among `events` and has the first version.
+   * @param target  The class as written, where a decorator put something in its place.
+   */
   constructor(
     readonly name: string,
     readonly aggregateClass: Function,
-    make: (event: DomainEvent, found: AggregateEvent) => Aggregate,
+    make: MakeAggregate,
+    readonly target: Function = aggregateClass,
   ) {
     this.#make = make
+    if (target !== aggregateClass) tellClass(target.prototype as object, target)
   }
 
   /** @param body  What applies it to an aggregate that is there; absent for an event that only makes one. */
@@ -90,6 +104,21 @@ export class Definition implements AggregateDefinition {
     const event = { name, topic, classVersion: 1, upcasts: noUpcasts, aggregate: this, body, label }
     this.events.set(name, event)
     return event
+  }
+
+  /**
+   * Takes what the class says of former versions. The static fields have to be there.
+   *
+   * @throws ProgrammingError  Its upcasts can't be ones, or are of an event that it has not.
+   */
+  takeUpcasts(): void {
+    this.snapshotUpcasts = snapshotUpcastsOfClass(this.name, this.aggregateClass)
+    for (const [name, upcasts] of upcastsOfClass(this.name, this.aggregateClass, this.events)) {
+      // in place: methods hold on to their events
+      const event = this.events.get(name) as { -readonly [Key in keyof AggregateEvent]: AggregateEvent[Key] }
+      event.upcasts = upcasts
+      event.classVersion = upcasts.length + 1
+    }
   }
 
   create(event: DomainEvent): Aggregate {
@@ -105,7 +134,31 @@ export class Definition implements AggregateDefinition {
     run(found, aggregate as Aggregate, event)
     moveOn(aggregate as Aggregate, event.originatorVersion, event.timestamp)
   }
+
+  requireState(): void {
+    this.#stateAccess()
+  }
+
+  stateOf(aggregate: object): Record<string, unknown> {
+    return this.#stateAccess().stateOf(aggregate)
+  }
+
+  restore(origin: AggregateOrigin, state: Record<string, unknown>): Aggregate {
+    const { fromSnapshot } = this.#stateAccess()
+    if (fromSnapshot !== undefined) return reconstruct(this, origin, () => fromSnapshot(state))
+    // the constructor of Aggregate alone: nothing of the class's own runs
+    const aggregate = reconstruct(this, origin, () => Reflect.construct(Aggregate, [], this.target))
+    setFields(aggregate, state)
+    return aggregate
+  }
+
+  #stateAccess(): StateAccess {
+    return (this.#access ??= stateAccess(this.name, this.aggregateClass, this.target, Aggregate.prototype))
+  }
 }
+
+/** Makes an aggregate from its first event. */
+export type MakeAggregate = (event: DomainEvent, found: AggregateEvent) => Aggregate
 
 /** One kind of event, and what it does. */
 export interface AggregateEvent extends EventDefinition {
@@ -120,11 +173,13 @@ export interface AggregateEvent extends EventDefinition {
 export type EventBody = (aggregate: Aggregate, data: Record<string, unknown>) => unknown
 
 /**
- * Registers a class, under its name and its events' topics.
+ * Registers a class, under its name and its events' topics, or nothing.
  *
  * @throws TopicError  One of them is taken.
+ * @throws ProgrammingError  Its upcasts can't be ones, or are of an event that it has not.
  */
 export function define(definition: Definition): void {
+  definition.takeUpcasts()
   registerAggregate(definition)
   definitions.set(definition.aggregateClass, definition)
 }
@@ -196,25 +251,61 @@ export function trigger(
  * @throws ProgrammingError  The constructor sets one of the fields that are ours, or returns another object.
  */
 export function construct(definition: Definition, target: Function, args: unknown[], event: DomainEvent): Aggregate {
+  // not with the decorated class as new.target: a Proxy there makes each instance several times as slow
+  return whileConstructing(definition, target, event, false, () => Reflect.construct(target, args) as unknown)
+}
+
+function whileConstructing(
+  definition: Definition,
+  target: Function,
+  event: DomainEvent,
+  restores: boolean,
+  make: () => unknown,
+): Aggregate {
   const construction: Construction = {
     definition,
     target,
     event,
     saves: false,
+    restores,
     aggregate: undefined,
     outer: currentConstruction,
   }
   currentConstruction = construction
   applying++
   try {
-    // not with the decorated class as new.target: a Proxy there makes each instance several times as slow
-    const aggregate = Reflect.construct(target, args) as Aggregate
+    const aggregate = make()
     checkConstructed(aggregate, construction)
     return aggregate
   } finally {
     applying--
     currentConstruction = construction.outer
   }
+}
+
+/** Has an aggregate made that was there before, at the version it had. @param make  Runs the constructor of Aggregate. */
+function reconstruct(
+  definition: Definition,
+  { id, version, createdOn, modifiedOn }: AggregateOrigin,
+  make: () => unknown,
+): Aggregate {
+  // in the place of the event that an aggregate is else made from
+  const origin: DomainEvent = {
+    originatorId: id,
+    originatorVersion: version,
+    topic: definition.name,
+    timestamp: createdOn,
+    data: {},
+    metadata: {},
+  }
+  const aggregate = whileConstructing(definition, definition.target, origin, true, make)
+  moveOn(aggregate, version, new Date(modifiedOn))
+  return aggregate
+}
+
+/** Whether the class's own `fromSnapshot` runs, and has yet to make the aggregate. */
+export function isBeingRestored(target: Function): boolean {
+  return currentConstruction?.restores === true && isUnderConstruction(target)
 }
 
 /** Whether `new` of that class is ours, and its base constructor has yet to run. */
@@ -255,6 +346,8 @@ interface Construction {
   readonly event: DomainEvent
   /** Whether the event is to be pending at once. */
   readonly saves: boolean
+  /** Whether the aggregate was there before, so that this makes nothing happen. */
+  readonly restores: boolean
   /** Set by the base constructor. */
   aggregate: Aggregate | undefined
   /** The one whose constructor made this one. */
@@ -275,7 +368,15 @@ function constructionOf(aggregateClass: Function): Construction {
   if (currentConstruction !== undefined && isUnderConstruction(aggregateClass)) return currentConstruction
   if (aggregateClass === Aggregate) {
     const event = newEvent(uuidv4(), firstVersion, 'Aggregate.Created', Object.freeze({}))
-    return { definition: plain, target: Aggregate, event, saves: true, aggregate: undefined, outer: undefined }
+    return {
+      definition: plain,
+      target: Aggregate,
+      event,
+      saves: true,
+      restores: false,
+      aggregate: undefined,
+      outer: undefined,
+    }
   }
   throw new ProgrammingError(
     `This subclass of '${nearestName(aggregateClass)}' needs its own @aggregate('…'), directly above the class`,
@@ -290,25 +391,36 @@ function nearestName(aggregateClass: Function): string {
   return plain.name
 }
 
-function checkConstructed(aggregate: Aggregate, { definition, event, aggregate: made }: Construction): void {
-  if (aggregate !== made) {
+function checkConstructed(
+  aggregate: unknown,
+  { definition, event, restores, aggregate: made }: Construction,
+): asserts aggregate is Aggregate {
+  if (made === undefined || aggregate !== made) {
+    if (restores) refuseRestored(definition, aggregate)
     throw new ProgrammingError(`The constructor of '${definition.name}' returns another object: let it return nothing`)
   }
   const time = event.timestamp.getTime()
   const changed =
-    aggregate.id !== event.originatorId
+    made.id !== event.originatorId
       ? 'id'
-      : aggregate.version !== event.originatorVersion
+      : made.version !== event.originatorVersion
         ? 'version'
-        : !isTime(aggregate.createdOn, time)
+        : !isTime(made.createdOn, time)
           ? 'createdOn'
-          : !isTime(aggregate.modifiedOn, time)
+          : !isTime(made.modifiedOn, time)
             ? 'modifiedOn'
             : undefined
   if (changed === undefined) return
   throw new ProgrammingError(
     `The class of '${definition.name}' has a field or sets a value '${changed}', which every aggregate has already: ` +
       'give it another name, or `declare` it',
+  )
+}
+
+function refuseRestored({ name }: Definition, given: unknown): never {
+  if (isPromise(given)) Promise.resolve(given).catch(() => undefined)
+  throw new ProgrammingError(
+    `static fromSnapshot of '${name}' must return, at once, the aggregate that it makes with \`new this(…)\`, and make one`,
   )
 }
 

@@ -1,11 +1,13 @@
 import { ProgrammingError } from '../errors.js'
+import { copyOfBuiltIn } from './built-ins.js'
 
 /**
  * A deep copy of an event's values, frozen: plain objects and arrays at every level.
  *
  * Copied are plain objects (those without prototype become ordinary ones), arrays (holes become `undefined`), `Date`,
- * `Map`, `Set` and bytes (a `Buffer` becomes a `Uint8Array`). Instances of other classes are kept as they are: they are
- * taken to be immutable values, as `Decimal` and `URL` are meant to be used.
+ * `Map`, `Set`, bytes (a `Buffer` becomes a `Uint8Array`), and JavaScript's own classes of values that can be changed: `URL`,
+ * `RegExp`, `ArrayBuffer`, `DataView`, typed arrays and the standard errors, whose stack becomes their name and message. Instances
+ * of other classes are kept as they are: they are taken to be immutable values, as `Decimal` and those of `Temporal` are.
  *
  * @param owner  Whose values, for the message: `Event 'Dog.TrickAdded'`.
  * @throws ProgrammingError  A function, a symbol, a symbol as a key, an accessor, or more than 500 levels (as of an object
@@ -91,7 +93,7 @@ function copyInstance(value: object, prototype: unknown, copyItem: (item: unknow
     case Set.prototype:
       return new Set(Array.from(value as Set<unknown>, copyItem))
     default:
-      return value
+      return copyOfBuiltIn(value, prototype, copyItem) ?? value
   }
 }
 

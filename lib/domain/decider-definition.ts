@@ -125,13 +125,14 @@ export class DeciderDefinition implements AggregateDefinition {
    * The aggregate after events have happened now, which are pending then. What is given stays as it is.
    *
    * @param aggregate  `undefined` where nothing has happened yet.
-   * @param decided  At least one.
+   * @returns `undefined` where nothing was decided.
    */
   happen(
     aggregate: DeciderAggregate<unknown> | undefined,
     id: string,
     decided: readonly DecidedEvent[],
-  ): MadeByDecider {
+  ): MadeByDecider | undefined {
+    if (decided.length === 0) return undefined
     let next = aggregate && new MadeByDecider(this, aggregate, aggregate.state)
     const pending: DomainEvent[] = []
     for (const { topic, data } of decided) {
@@ -142,8 +143,8 @@ export class DeciderDefinition implements AggregateDefinition {
       if (next) this.apply(next, own)
       else next = this.create(own)
     }
-    next!.pend(pending)
-    return next!
+    next?.pend(pending)
+    return next
   }
 
   create(event: DomainEvent): MadeByDecider {
@@ -163,6 +164,11 @@ export class DeciderDefinition implements AggregateDefinition {
     made.state = evolved(found, made.state, event.data)
     made.version = event.originatorVersion
     made.modifiedOn = event.timestamp
+  }
+
+  /** A decider's state can always be had: it is a value. */
+  requireState(): void {
+    // nothing can be wrong
   }
 
   /** Its state, whatever that is, under one key. */

@@ -147,7 +147,6 @@ export type CommandFunctions<State, Events, Commands> = {
 
 /** What a command returns: one event, several, or none. */
 // `void`: a command that decides nothing may just end
-// eslint-disable-next-line @typescript-eslint/no-invalid-void-type
 export type Decision<Events> = DecidedEventOf<Events> | readonly DecidedEventOf<Events>[] | undefined | void
 
 /** The parameter of a command, where it has one; optional where it is that. */

@@ -8,15 +8,16 @@ import {
   createNew,
   define,
   definitionOfInstance,
+  isBeingRestored,
   refuseWhileApplying,
-  registeredDefinition,
   trigger,
   type AggregateEvent,
   type EventBody,
+  type MakeAggregate,
 } from './aggregate.js'
 import { EventedAggregate } from './evented-aggregate.js'
 import { Signature, checkParameterNames, isPlainFunction, signatureOf, type Fitting } from './signature.js'
-import { checkEventName, checkName, checkUpcasts } from './topics.js'
+import { checkEventName, checkName } from './topics.js'
 
 /**
  * Names a method's event, or a constructor's as `created` of `aggregate`.
@@ -52,7 +53,8 @@ export function event<const Names extends readonly string[]>(
  * then have the subclass's name.
  *
  * `static createId(...)` of the class, if any, is given the constructor's arguments and returns the id; otherwise ids are
- * random UUIDs (v4).
+ * random UUIDs (v4). `static upcasts` brings data of older class versions to the current one, `static snapshotUpcasts` the state
+ * of older snapshots: see `Upcasts` and `SnapshotUpcasts`. Both have to be in the class's body.
  *
  * Static `#private` members of the class need TC39 decorators as tsc compiles them: under `experimentalDecorators` tsc
  * refuses them, and esbuild leaves them on the class as it was before decoration.
@@ -60,9 +62,9 @@ export function event<const Names extends readonly string[]>(
  * @param name  The first part of its events' topics: `'Dog'`. Never change it without `registerTopicAlias`.
  * @param options.created  The constructor's event. Default: the decorated parent's, where the class has no constructor
  *   of its own with parameters; otherwise `Created`, and the constructor takes nothing or one plain object.
- * @throws ProgrammingError  The class is no aggregate, is decorated already, or its constructor or events can't be as said.
+ * @throws ProgrammingError  The class is no aggregate, is decorated already, or its constructor, events or upcasts can't be as
+ *   said.
  * @throws TopicError  The name belongs to another class.
- * @throws NotSupportedError  The class has `static upcasts` or `static snapshotUpcasts`, which are not built yet.
  */
 export function aggregate<const Names extends readonly string[] = never>(
   name: string,
@@ -77,11 +79,11 @@ export function aggregate<const Names extends readonly string[] = never>(
     )
   }
   const decorate = (target: unknown, context?: Partial<ClassDecoratorContext>): Function => {
-    const aggregateClass = decorateClass(name, target, spec)
-    // A TC39 decorator runs before the static fields are there, the initializer after.
-    if (context?.addInitializer === undefined) checkUpcasts(name, aggregateClass)
-    else context.addInitializer(() => checkUpcasts(name, aggregateClass))
-    return aggregateClass
+    const definition = decorateClass(name, target, spec)
+    // A TC39 decorator runs before the static fields are there, of which upcasts are one; the initializer after.
+    if (context?.addInitializer === undefined) define(definition)
+    else context.addInitializer(() => define(definition))
+    return definition.aggregateClass
   }
   return decorate as AggregateDecorator<Names>
 }
@@ -249,24 +251,26 @@ function decorated(owner: string, spec: EventSpec, body: Function): Function {
   return method
 }
 
-function decorateClass(name: string, target: unknown, given: EventSpec | undefined): Function {
+/** What stands in the class's place is its definition's, not registered yet. */
+function decorateClass(name: string, target: unknown, given: EventSpec | undefined): Definition {
   checkClass(name, target)
   const { created, signature } = createdEvent(name, target, given)
   const aggregateClass: Function = new Proxy(target, {
     construct: (_target, args: unknown[], newTarget) =>
       // A subclass's super(…) comes by here too, and makes no event of this class.
-      newTarget === aggregateClass
+      newTarget === aggregateClass && !isBeingRestored(target)
         ? createByConstructor(definition, creation, signature, target, args)
-        : (Reflect.construct(target, args, newTarget) as object),
+        : (Reflect.construct(target, args, newTarget === aggregateClass ? target : newTarget) as object),
   })
-  const definition: Definition = new Definition(name, aggregateClass, (event, { body }) => {
+  const make: MakeAggregate = (event, { body }) => {
     if (body !== undefined) {
       throw new OriginatorVersionError(
         `Event '${event.topic}' of ${JSON.stringify(event.originatorId)} can't be the first: '${created.name}' makes a '${name}'`,
       )
     }
     return construct(definition, target, signature.toArguments(event.data), event)
-  })
+  }
+  const definition: Definition = new Definition(name, aggregateClass, make, target)
   const creation = definition.add(created.name)
   for (const [eventName, method] of eventMethods(name, target)) {
     if (eventName === created.name) {
@@ -274,10 +278,9 @@ function decorateClass(name: string, target: unknown, given: EventSpec | undefin
     }
     definition.add(eventName, method.apply)
   }
-  define(definition)
   classes.set(aggregateClass, { created, signature })
   Object.defineProperty(target.prototype, 'constructor', { value: aggregateClass, writable: true, configurable: true })
-  return aggregateClass
+  return definition
 }
 
 function createByConstructor(
@@ -310,7 +313,7 @@ function checkClass(name: string, target: unknown): asserts target is AggregateC
   if (target.prototype instanceof EventedAggregate) {
     throw new ProgrammingError(`${owner}: an EventedAggregate is named by its static topic and takes no decorator`)
   }
-  if (registeredDefinition(target) !== undefined) {
+  if (classes.has(target)) {
     throw new ProgrammingError(`${owner}: the class has an @aggregate already`)
   }
 }

@@ -18,14 +18,15 @@ import {
 } from './aggregate.js'
 import { frozenCopy, isPlainObject, ownCopy } from './copy.js'
 import { isPlainFunction } from './signature.js'
-import { checkEventName, checkName, checkUpcasts } from './topics.js'
+import { checkEventName, checkName } from './topics.js'
 
 declare const eventMap: unique symbol
 
 /**
  * An aggregate without decorators: a map of its events' types, and a handler for each. The class has
  * `static readonly topic`, the first part of its events' topics, of its own, and `static readonly evolve`, which may be
- * inherited. Its constructor takes nothing.
+ * inherited. Its constructor takes nothing. `static readonly upcasts` and `static readonly snapshotUpcasts` bring older class
+ * versions to the current one: see `Upcasts` and `SnapshotUpcasts`.
  *
  * It is registered by its first `create` or `repository.get`, or by `static aggregates` of an application.
  *
@@ -106,9 +107,8 @@ export type EventName<Events> = keyof Events & string
 /**
  * The definition of an `EventedAggregate`, registered here if it has not been before.
  *
- * @throws ProgrammingError  It has no topic of its own, or no `evolve` with handlers that can be ones.
+ * @throws ProgrammingError  It has no topic of its own, no `evolve` with handlers that can be ones, or upcasts that can't be.
  * @throws TopicError  Its topic belongs to another class.
- * @throws NotSupportedError  It has upcasts, which are not built yet.
  */
 export function definitionOfEvented(aggregateClass: unknown): Definition {
   if (!isEventedClass(aggregateClass)) {
@@ -119,7 +119,6 @@ export function definitionOfEvented(aggregateClass: unknown): Definition {
 
 function defineEvented(aggregateClass: EventedClass): Definition {
   const name = topicOf(aggregateClass)
-  checkUpcasts(name, aggregateClass)
   if (aggregateClass.length > 0) {
     throw new ProgrammingError(
       `The constructor of '${name}' must take nothing: its values come from its events' handlers`,

@@ -52,6 +52,18 @@ export class Replay {
   /** The first event's. */
   topic: string | undefined
 
+  /** @param begun  What to go on with: an aggregate, and what made it. Default: nothing, so that it begins with a first event. */
+  constructor(begun?: { readonly definition: AggregateDefinition; readonly aggregate: object }) {
+    this.#definition = begun?.definition
+    this.#aggregate = begun?.aggregate
+    this.topic = begun?.definition.name
+  }
+
+  /** What makes it; `undefined` as long as nothing has. */
+  get definition(): AggregateDefinition | undefined {
+    return this.#definition
+  }
+
   /** What the events have made so far; `undefined` where there was none. */
   get aggregate(): Replayed | undefined {
     return this.#aggregate as Replayed | undefined

@@ -1,4 +1,4 @@
-import { NotSupportedError, ProgrammingError, TopicError } from '../errors.js'
+import { AggregateTypeError, ProgrammingError, TopicError } from '../errors.js'
 import type { DomainEvent } from './event.js'
 import type { Upcast } from './upcasts.js'
 
@@ -29,6 +29,37 @@ export interface AggregateDefinition {
    * @throws TopicError  This aggregate has no such event.
    */
   apply(aggregate: object, event: DomainEvent): void
+  /**
+   * Checks that the state of such aggregates can be had, for snapshots and copies.
+   *
+   * @throws ProgrammingError  It can't: says what the class needs.
+   */
+  requireState(): void
+  /**
+   * An aggregate's own values, without id, version, times and pending events. The values in it are the aggregate's, not copies.
+   *
+   * @throws ProgrammingError  As `requireState`, or it has a property that can't be in a snapshot.
+   */
+  stateOf(aggregate: object): Record<string, unknown>
+  /**
+   * The aggregate with that state again, without pending events. Neither constructor nor events run, unless the class has a
+   * `fromSnapshot` of its own.
+   *
+   * @param state  As `stateOf` gives it; used up: its values become the aggregate's own.
+   * @throws ProgrammingError  As `requireState`, or what `fromSnapshot` gives is no such aggregate.
+   */
+  restore(origin: AggregateOrigin, state: Record<string, unknown>): object
+}
+
+/** What every aggregate has beside its state. */
+export interface AggregateOrigin {
+  readonly id: string
+  /** Of its last event. */
+  readonly version: number
+  /** When its first event happened. */
+  readonly createdOn: Date
+  /** When its last event happened. */
+  readonly modifiedOn: Date
 }
 
 /** One kind of event of one aggregate class. */
@@ -57,6 +88,17 @@ export function findEvent(topic: string): EventDefinition | undefined {
   return (lastFound = found)
 }
 
+/** The aggregate that a name stands for, aliases resolved; `undefined` for a name that nothing is registered for. */
+export function findAggregate(name: string): AggregateDefinition | undefined {
+  const found = aggregates.get(name)
+  if (found !== undefined || aliases.size === 0) return found
+  for (const next of namesAfter(name)) {
+    const current = aggregates.get(next)
+    if (current !== undefined) return current
+  }
+  return undefined
+}
+
 /**
  * As `findEvent`, for an event that was read.
  *
@@ -67,7 +109,8 @@ export function resolveEvent({ topic, originatorId }: DomainEvent): EventDefinit
   if (found !== undefined) return found
   throw new TopicError(
     `Topic ${quoted(topic)} of originator ${quoted(originatorId)} is not registered: import the class of that aggregate ` +
-      'or list it in `static aggregates` of the application, or, if it has been renamed, use registerTopicAlias(old, new)',
+      'or list it in `static aggregates` of the application, or, if it has been renamed, use registerTopicAlias(old, new); ' +
+      'if it is the topic of an EventSourcedLog, construct that first',
   )
 }
 
@@ -89,14 +132,30 @@ export function registerTopicAlias(former: string, current: string): void {
   if (former === current || leadsTo(current, former)) {
     throw new TopicError(`Topic ${quoted(former)} can't be an alias of ${quoted(current)}, which leads back to it`)
   }
-  // An aggregate's name may have a dot, an event's topic always has one.
-  if (former.includes('.') !== current.includes('.') && !aggregates.has(current)) {
+  // An aggregate's name may have a dot, and so may a log's topic; an event's topic always has one.
+  if (former.includes('.') !== current.includes('.') && !aggregates.has(current) && !isLogTopic(current)) {
     throw new ProgrammingError(
       `Topic ${quoted(former)} can't be an alias of ${quoted(current)}: give two topics of events, or two aggregate names`,
     )
   }
   aliases.set(former, current)
   renamed.clear()
+}
+
+/**
+ * Topics to look for where these are asked for: each under its present name and all former ones, since what was stored
+ * before a renaming keeps the name that it has.
+ */
+export function everyNameOf(topics: readonly string[]): readonly string[] {
+  if (aliases.size === 0) return topics
+  const all = new Set<string>()
+  for (const topic of topics) {
+    let present = topic
+    for (const name of namesAfter(topic)) present = name
+    all.add(topic).add(present)
+    for (const former of formerNamesOf(present)) all.add(former)
+  }
+  return [...all]
 }
 
 /**
@@ -117,6 +176,24 @@ export function registerAggregate(definition: AggregateDefinition): void {
   }
   aggregates.set(name, definition)
   for (const event of definition.events.values()) events.set(event.topic, event)
+  renamed.clear()
+}
+
+/**
+ * Registers a topic of events that stand for themselves, as those of a log, which make no aggregate. Again is no harm.
+ *
+ * @throws TopicError  It is an aggregate's name, the topic of one of its events, or an alias.
+ * @throws ProgrammingError  It is empty or no text.
+ */
+export function registerLogTopic(topic: string): void {
+  checkName('A topic', topic)
+  if (isLogTopic(topic)) return
+  if (events.has(topic) || aggregates.has(topic) || aliases.has(topic)) {
+    throw new TopicError(`The topic ${quoted(topic)} is taken by an aggregate: choose another one for the log`)
+  }
+  const log = logOf(topic)
+  logs.add(log)
+  for (const event of log.events.values()) events.set(topic, event)
   renamed.clear()
 }
 
@@ -143,15 +220,6 @@ export function checkEventName(name: unknown): asserts name is string {
   }
 }
 
-/** @throws NotSupportedError  The class has upcasts, which are not built yet; ignoring them would misread its events. */
-export function checkUpcasts(name: string, aggregateClass: Function): void {
-  for (const property of ['upcasts', 'snapshotUpcasts']) {
-    if (property in aggregateClass) {
-      throw new NotSupportedError(`static ${property} of aggregate ${quoted(name)} is not supported yet`)
-    }
-  }
-}
-
 const aggregates = new Map<string, AggregateDefinition>()
 /** By topic; what is once registered stays. */
 const events = new Map<string, EventDefinition>()
@@ -159,6 +227,42 @@ let lastFound: EventDefinition | undefined
 const aliases = new Map<string, string>()
 /** What aliases led to, so that a stream of old events walks them once. */
 const renamed = new Map<string, EventDefinition>()
+
+const logs = new Set<AggregateDefinition>()
+
+function isLogTopic(topic: string): boolean {
+  const found = events.get(topic)
+  return found !== undefined && logs.has(found.aggregate)
+}
+
+/** What stands in an aggregate's place for the events of a log. */
+function logOf(topic: string): AggregateDefinition {
+  const refuse = (): never => {
+    throw new AggregateTypeError(
+      `The events of ${quoted(topic)} are those of a log, and make no aggregate: read them by an EventSourcedLog`,
+    )
+  }
+  const refuseEvent = ({ originatorId }: DomainEvent): never => {
+    throw new AggregateTypeError(
+      `The events of ${quoted(originatorId)} are those of a log, ${quoted(topic)}, and make no aggregate: read them by an ` +
+        'EventSourcedLog',
+    )
+  }
+  const events = new Map<string, EventDefinition>()
+  const log: AggregateDefinition = {
+    name: topic,
+    aggregateClass: Object,
+    events,
+    snapshotUpcasts: [],
+    create: refuseEvent,
+    apply: (_aggregate, event) => refuseEvent(event),
+    requireState: refuse,
+    stateOf: refuse,
+    restore: refuse,
+  }
+  events.set(topic, { topic, name: topic, classVersion: 1, upcasts: [], aggregate: log })
+  return log
+}
 
 function findRenamed(topic: string): EventDefinition | undefined {
   if (aliases.size === 0) return undefined
@@ -184,6 +288,29 @@ function* namesAfter(name: string): Generator<string> {
   for (let next = nameAfter(name); next !== undefined && !seen.has(next); next = nameAfter(next)) {
     seen.add(next)
     yield next
+  }
+}
+
+/** Each name that leads to that one. */
+function formerNamesOf(present: string): ReadonlySet<string> {
+  const found = new Set<string>()
+  const look = (name: string) => {
+    for (const former of namesBefore(name)) {
+      // a name that an alias of its own takes elsewhere
+      if (found.has(former) || former === present || !leadsTo(former, present)) continue
+      found.add(former)
+      look(former)
+    }
+  }
+  look(present)
+  return found
+}
+
+function* namesBefore(name: string): Generator<string> {
+  const dot = name.lastIndexOf('.')
+  for (const [former, current] of aliases) {
+    if (current === name) yield former
+    if (dot >= 0 && current === name.slice(0, dot)) yield former + name.slice(dot)
   }
 }
 

@@ -64,6 +64,47 @@ export function checkedSnapshotUpcasts(label: string, steps: unknown): readonly 
 }
 
 /**
+ * The steps of a class's events, by the event's name. A subclass has those of the classes above it for the events that it has
+ * from them; steps of its own for an event stand in place of theirs.
+ *
+ * @param owner  The aggregate's name.
+ * @param events  Its events, by name.
+ * @throws ProgrammingError  `static upcasts` names an event that the class has not, or can't be steps, as `checkedUpcasts`.
+ */
+export function upcastsOfClass(
+  owner: string,
+  aggregateClass: Function,
+  events: ReadonlyMap<string, unknown>,
+): ReadonlyMap<string, readonly Upcast[]> {
+  const found = new Map<string, readonly Upcast[]>()
+  for (const { holder, value } of staticsOf(aggregateClass, 'upcasts')) {
+    if (!isPlainObject(value)) {
+      throw new ProgrammingError(
+        `static upcasts of '${owner}' must be an object with the steps of each event: { TrickAdded: { 1: (data) => … } }`,
+      )
+    }
+    for (const [name, steps] of Object.entries(value)) {
+      // A class above may have events that this one has not: another created one.
+      if (!events.has(name) && holder === aggregateClass) refuseName(owner, name, events)
+      if (events.has(name) && !found.has(name)) {
+        found.set(name, checkedUpcasts(`static upcasts of '${owner}.${name}'`, steps))
+      }
+    }
+  }
+  return found
+}
+
+/**
+ * The steps of a class's snapshots: its own, or else those of the nearest class above it.
+ *
+ * @throws ProgrammingError  They can't be steps, as `checkedSnapshotUpcasts`.
+ */
+export function snapshotUpcastsOfClass(owner: string, aggregateClass: Function): readonly (Upcast | undefined)[] {
+  const [nearest] = staticsOf(aggregateClass, 'snapshotUpcasts')
+  return nearest ? checkedSnapshotUpcasts(`static snapshotUpcasts of '${owner}'`, nearest.value) : noUpcasts
+}
+
+/**
  * The data of class version `from`, brought to the current one, step by step.
  *
  * @param data  Used up.
@@ -93,6 +134,23 @@ export function upcast(
   } catch (error) {
     return refuse(error instanceof ProgrammingError ? error.message : failed('copying what its upcasts make', error))
   }
+}
+
+/** The values of a static property of a class and of those above it, the nearest first; not where it is only declared. */
+function staticsOf(aggregateClass: Function, property: string): { holder: Function; value: unknown }[] {
+  const found = []
+  for (let each: unknown = aggregateClass; typeof each === 'function'; each = Object.getPrototypeOf(each)) {
+    const value: unknown = Object.hasOwn(each, property) ? Reflect.get(each, property) : undefined
+    if (value !== undefined) found.push({ holder: each, value })
+  }
+  return found
+}
+
+function refuseName(owner: string, name: string, events: ReadonlyMap<string, unknown>): never {
+  throw new ProgrammingError(
+    `static upcasts of '${owner}': it has no event ${JSON.stringify(name)}, but ${[...events.keys()].join(', ')}. The steps ` +
+      'of a renamed event stand under its present name',
+  )
 }
 
 /** What the keys of an object of steps stand for, by number. */

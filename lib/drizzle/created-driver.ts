@@ -1,7 +1,7 @@
 import { InterfaceError } from '../errors.js'
 import type { BeginTexts } from '../persistence/recorders.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
-import type { Begin } from '../persistence/transaction.js'
+import type { Begin } from '../persistence/transactions.js'
 import { CreatedConnections, type CreatorSource } from './connection-creator.js'
 import type { Connection, DatastoreOfDriver, Driver, Insert, TableName } from './dialect.js'
 

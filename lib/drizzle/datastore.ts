@@ -5,7 +5,9 @@ import { markOutcomeUnknown } from '../persistence/outcomes.js'
 import { inThisContext } from '../persistence/outside.js'
 import type { AnySession, AnySessionByHand } from '../persistence/session.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
-import { type Transaction, Transactions } from '../persistence/transaction.js'
+import type { StoredEvent } from '../persistence/stored-event.js'
+import type { Transaction } from '../persistence/transaction.js'
+import { Transactions } from '../persistence/transactions.js'
 import type { Transactional } from '../persistence/transactional.js'
 import type { BeginTexts, SelectEventsOptions } from '../persistence/recorders.js'
 import type { Connection, Dialect, Driver, Insert, TableName } from './dialect.js'
@@ -16,7 +18,7 @@ import { type ScopedSessionOptions, ScopedSessions, type AnyUsersSessions } from
 import { LostAppends } from './lost-appends.js'
 import { Reconnecting, type RetryOptions } from './reconnecting.js'
 import { isWholeStream } from './statements.js'
-import { waitingInsert } from './waiting-insert.js'
+import { waitingInsert, waitingReplace } from './waiting-insert.js'
 
 /** What a datastore is made of; a dialect's `sqlite()` or `postgres()` puts it together. */
 export interface DatastoreParts<Db, Session, C extends Connection, ByHand> {
@@ -210,6 +212,11 @@ export class Datastore<
     return this.transactions.current()
   }
 
+  /** Whether a call made now works in its own database, and in no transaction that a user has begun. */
+  override usesOwnDatabase(): boolean {
+    return super.usesOwnDatabase() && !this.#scoped?.driver()
+  }
+
   /** @internal As `current`, for what may be done without a scope too. */
   currentIfAny(): Transaction<Session, C> | undefined {
     return this.transactions.current(true)
@@ -300,6 +307,23 @@ export class Datastore<
     return this.#write(
       (transaction) => transaction.append(work, () => waitingInsert(this.sql, insert)),
       (driver) => (driver === this.#driver ? this.#appendOutside(insert, work) : driver.append(insert, work)),
+    )
+  }
+
+  /** @internal Puts a snapshot in the place of the one of that version: inside the current transaction as `append`, or on its own. */
+  async replace(table: TableName, snapshot: StoredEvent): Promise<void> {
+    const work = (connection: C) => this.sql.replace(connection, table, snapshot)
+    await this.#write<unknown>(
+      (transaction) =>
+        transaction.append(
+          async (connection) => {
+            await work(connection)
+            return []
+          },
+          () => waitingReplace(this.sql, table, snapshot),
+        ),
+      // sent twice it is the same snapshot
+      (driver) => this.#on(driver, () => driver.write(work)),
     )
   }
 

@@ -2,7 +2,7 @@ import type { Capabilities } from '../persistence/datastore.js'
 import type { BeginTexts, SelectEventsOptions, SelectNotificationsOptions } from '../persistence/recorders.js'
 import type { Notification, StoredEvent, Tracking } from '../persistence/stored-event.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
-import type { Begin } from '../persistence/transaction.js'
+import type { Begin } from '../persistence/transactions.js'
 import type { TransactionOptions } from '../persistence/transactional.js'
 
 /** What the recorders' own statements run on: one connection, inside a transaction or not. */
@@ -74,6 +74,8 @@ export interface Dialect<C extends Connection = Connection> {
    * @throws RecordConflictError, IntegrityError  As `ProcessRecorder.insertEvents`; a user's transaction stays usable.
    */
   append(connection: C, insert: Insert): number[] | Promise<number[]>
+  /** Puts a snapshot into its table, in the place of the one of that version where there is one; atomic by itself. */
+  replace(connection: C, table: TableName, snapshot: StoredEvent): void | Promise<void>
   /** As `AggregateRecorder.selectTexts`. */
   selectTexts(
     connection: C,

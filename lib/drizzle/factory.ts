@@ -7,6 +7,7 @@ import {
   DrizzleAggregateRecorder,
   DrizzleApplicationRecorder,
   DrizzleProcessRecorder,
+  DrizzleSnapshotRecorder,
   DrizzleTrackingRecorder,
   type RecorderOptions,
 } from './recorders.js'
@@ -53,7 +54,8 @@ export class DrizzleFactory<D extends AnyDrizzleDatastore = Datastore> extends F
     if (purpose !== 'events' && purpose !== 'snapshots') {
       throw new ProgrammingError("aggregateRecorder takes 'events' or 'snapshots'")
     }
-    return this.#opened(new DrizzleAggregateRecorder(this.datastore, this.#table(purpose), this.#options()), making)
+    const recorderClass = purpose === 'snapshots' ? DrizzleSnapshotRecorder : DrizzleAggregateRecorder
+    return this.#opened(new recorderClass(this.datastore, this.#table(purpose), this.#options()), making)
   }
 
   async applicationRecorder(making?: RecorderMaking): Promise<DrizzleApplicationRecorder<D>> {

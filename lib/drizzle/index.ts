@@ -12,6 +12,7 @@ export {
   DrizzleAggregateRecorder,
   DrizzleApplicationRecorder,
   DrizzleProcessRecorder,
+  DrizzleSnapshotRecorder,
   DrizzleTrackingRecorder,
   type RecorderOptions,
 } from './recorders.js'

@@ -14,6 +14,7 @@ import type {
   ProcessRecorder,
   SelectEventsOptions,
   SelectNotificationsOptions,
+  SnapshotRecorder,
   TrackingRecorder,
   WaitOptions,
 } from '../persistence/recorders.js'
@@ -208,6 +209,19 @@ export class DrizzleAggregateRecorder<D extends AnyDrizzleDatastore = Datastore>
     const settingUp = this.setUp()
     if (settingUp) (await settingUp)?.requireOpen()
     return this.datastore.selectTexts(this.events, originatorId, begin, options)
+  }
+}
+
+/** Snapshots of originators. */
+export class DrizzleSnapshotRecorder<D extends AnyDrizzleDatastore = Datastore>
+  extends DrizzleAggregateRecorder<D>
+  implements SnapshotRecorder
+{
+  async replaceSnapshot(snapshot: StoredEvent): Promise<void> {
+    checkStoredEvents([snapshot])
+    const settingUp = this.setUp()
+    if (settingUp) (await settingUp)?.requireOpen()
+    return this.datastore.replace(this.events, snapshot)
   }
 }
 

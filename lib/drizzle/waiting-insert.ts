@@ -1,5 +1,6 @@
 import type { WaitingInsert } from '../persistence/waiting-inserts.js'
-import type { Connection, Dialect, Insert } from './dialect.js'
+import type { StoredEvent } from '../persistence/stored-event.js'
+import type { Connection, Dialect, Insert, TableName } from './dialect.js'
 import * as statements from './statements.js'
 
 /** An insert as one that waits in a transaction. */
@@ -12,6 +13,22 @@ export function waitingInsert<C extends Connection>(
     events,
     insert: (connection, all) => dialect.append(connection, { table, events: all }),
     insertTracking: tracking && trackingInsert(dialect, tracking),
+  }
+}
+
+/** A snapshot that waits in a transaction. */
+export function waitingReplace<C extends Connection>(
+  dialect: Dialect<C>,
+  table: TableName,
+  snapshot: StoredEvent,
+): WaitingInsert<C> {
+  return {
+    // apart from the inserts of that table
+    table: `${dialect.table(table)} (replaced)`,
+    events: [snapshot],
+    insert: async (connection, all) => {
+      for (const each of all) await dialect.replace(connection, table, each)
+    },
   }
 }
 

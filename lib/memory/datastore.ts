@@ -1,7 +1,8 @@
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import { TransactionalDatastore } from '../persistence/datastore.js'
 import type { SessionByHand } from '../persistence/session-by-hand.js'
-import { type Transaction, Transactions, type Unit } from '../persistence/transaction.js'
+import type { Transaction, Unit } from '../persistence/transaction.js'
+import { Transactions } from '../persistence/transactions.js'
 import type { StoredEvent, Tracking } from '../persistence/stored-event.js'
 import { Turns } from '../persistence/turns.js'
 import type { WaitingInsert } from '../persistence/waiting-inserts.js'
@@ -92,6 +93,16 @@ export class MemoryDatastore extends TransactionalDatastore<MemorySession, Memor
     )
   }
 
+  /** Puts an event of a table without ids in the place of the one of that version: as `append`. */
+  async replace(table: string, event: StoredEvent): Promise<void> {
+    const now = (tables: MemoryTables) => {
+      tables.replaceEvent(table, event)
+      return []
+    }
+    const transaction = this.transactions.current()
+    await (transaction?.append(now, () => waitingReplace(table, event)) ?? this.write(now))
+  }
+
   /** There is nothing to connect to. @throws InterfaceError  It is closed. */
   async ready(): Promise<void> {
     this.#requireOpen()
@@ -148,6 +159,17 @@ function waiting({ table, events, tracking }: MemoryInsert): WaitingInsert<Memor
     events,
     insert: (tables, all) => tables.atomically(() => tables.insertEvents(table, all)),
     insertTracking: tracking && insertTracking(tracking.table, { ...tracking.position }),
+  }
+}
+
+function waitingReplace(table: string, event: StoredEvent): WaitingInsert<MemoryTables> {
+  return {
+    // apart from the inserts of that table
+    table: `${table} (replaced)`,
+    events: [event],
+    insert: (tables, all) => {
+      for (const each of all) tables.replaceEvent(table, each)
+    },
   }
 }
 

@@ -3,9 +3,10 @@ import type { Environment } from '../persistence/environment.js'
 import { Factory, type FactoryOptions } from '../persistence/factory.js'
 import { MemoryDatastore } from './datastore.js'
 import {
-  MemoryAggregateRecorder,
+  type MemoryAggregateRecorder,
   MemoryApplicationRecorder,
   MemoryProcessRecorder,
+  MemorySnapshotRecorder,
   MemoryTrackingRecorder,
 } from './recorders.js'
 
@@ -28,7 +29,7 @@ export class MemoryFactory extends Factory {
     const table = this.tableName(purpose)
     return purpose === 'events'
       ? new MemoryApplicationRecorder(this.datastore, table)
-      : new MemoryAggregateRecorder(this.datastore, table)
+      : new MemorySnapshotRecorder(this.datastore, table)
   }
 
   async applicationRecorder(): Promise<MemoryApplicationRecorder> {

@@ -4,6 +4,7 @@ export {
   MemoryAggregateRecorder,
   MemoryApplicationRecorder,
   MemoryProcessRecorder,
+  MemorySnapshotRecorder,
   MemoryTrackingRecorder,
 } from './recorders.js'
 export type { MemorySession, MemorySessionByHand } from './session.js'

@@ -12,6 +12,7 @@ import type {
   ProcessRecorder,
   SelectEventsOptions,
   SelectNotificationsOptions,
+  SnapshotRecorder,
   TrackingRecorder,
   WaitOptions,
 } from '../persistence/recorders.js'
@@ -46,6 +47,14 @@ export class MemoryAggregateRecorder extends RecorderOn<MemoryDatastore> impleme
     if (events.length === 0) return []
     const own = [...events] // the caller may use the array again while this waits
     return this.datastore.append({ table: this.table, events: own })
+  }
+}
+
+/** Snapshots in memory. */
+export class MemorySnapshotRecorder extends MemoryAggregateRecorder implements SnapshotRecorder {
+  async replaceSnapshot(snapshot: StoredEvent): Promise<void> {
+    checkStoredEvents([snapshot])
+    await this.datastore.replace(this.table, snapshot)
   }
 }
 

@@ -58,6 +58,11 @@ export class MemoryTables {
     return events.map((event) => target.add(event))
   }
 
+  /** Adds an event, or puts it in the place of the one of that version. */
+  replaceEvent(table: string, event: StoredEvent): void {
+    this.#table(table).add(event)
+  }
+
   selectEvents(
     table: string,
     originatorId: string,
@@ -66,11 +71,9 @@ export class MemoryTables {
   ): StoredEvent[] {
     const { gt, lte, desc = false, limit } = options
     const last = this.#last(table, committedOnly)
-    const found = [...(this.#table(table).streams.get(originatorId)?.values() ?? [])]
-      .filter(
-        ({ id, originatorVersion: version }) =>
-          id <= last && version > (gt ?? -Infinity) && version <= (lte ?? Infinity),
-      )
+    const found = this.#table(table)
+      .stream(originatorId, last)
+      .filter(({ originatorVersion: version }) => version > (gt ?? -Infinity) && version <= (lte ?? Infinity))
       .sort((a, b) => (desc ? b.originatorVersion - a.originatorVersion : a.originatorVersion - b.originatorVersion))
     return found.slice(0, limit ?? undefined).map(({ originatorId, originatorVersion, topic, state }) => ({
       originatorId,
@@ -127,6 +130,18 @@ export class MemoryTables {
 class EventsTable {
   readonly rows: Notification[] = []
   readonly streams = new Map<string, Map<number, Notification>>()
+  /** What a row was put in the place of. */
+  readonly #replaced = new WeakMap<Notification, Notification>()
+
+  /** One originator's rows, as they were up to that one. */
+  stream(originatorId: string, last: number): Notification[] {
+    const rows: Notification[] = []
+    for (let row of this.streams.get(originatorId)?.values() ?? []) {
+      for (let before = this.#replaced.get(row); row.id > last && before; before = this.#replaced.get(row)) row = before
+      if (row.id <= last) rows.push(row)
+    }
+    return rows
+  }
 
   has({ originatorId, originatorVersion }: StoredEvent): boolean {
     return this.streams.get(originatorId)?.has(originatorVersion) ?? false
@@ -142,14 +157,19 @@ class EventsTable {
     const id = this.rows.length + 1
     const row = { id, originatorId, originatorVersion, topic, state: Uint8Array.from(state) }
     this.rows.push(row)
+    const before = stream.get(originatorVersion)
+    if (before) this.#replaced.set(row, before)
     this.streams.set(originatorId, stream.set(originatorVersion, row))
     return id
   }
 
   cutTo(length: number): void {
-    for (const { originatorId, originatorVersion } of this.rows.splice(length)) {
+    for (const row of this.rows.splice(length).reverse()) {
+      const { originatorId, originatorVersion } = row
       const stream = this.streams.get(originatorId)
-      stream?.delete(originatorVersion)
+      const before = this.#replaced.get(row)
+      if (before) stream?.set(originatorVersion, before)
+      else stream?.delete(originatorVersion)
       if (stream?.size === 0) this.streams.delete(originatorId)
     }
   }

@@ -2,7 +2,7 @@ import { NotSupportedError } from '../errors.js'
 import type { Factory, FactoryOptions } from './factory.js'
 import { requireSwitch } from './session.js'
 import { SessionByHand } from './session-by-hand.js'
-import type { Transactions } from './transaction.js'
+import type { Transactions } from './transactions.js'
 import { type OpenTransaction, PassesTransactionsOn, type SessionOf, type Transactional } from './transactional.js'
 
 /** What a backend can do; asked for by name instead of asking which backend it is. */
@@ -25,6 +25,7 @@ export interface AnyDatastore<Session = unknown> extends Transactional<Session> 
   outside<T>(fn: () => T): T
   onRollback(fn: (isOutcomeUnknown: boolean) => void): void
   currentTransaction(): OpenTransaction | undefined
+  usesOwnDatabase?(): boolean
   /** Makes a factory of recorders on this datastore, for an application that is given the datastore itself. */
   factory?(options: Omit<FactoryOptions, 'datastore'>): Factory
   /** Waits for open transactions, then closes what we opened. Everything later is an `InterfaceError`. */
@@ -67,6 +68,12 @@ export abstract class TransactionalDatastore<
   /** The transaction or savepoint that a call made now would join; `undefined` outside of any. */
   currentTransaction(): OpenTransaction | undefined {
     return this.transactions.current()
+  }
+
+  /** Whether a call made now works in its own database, and in no transaction that a user has begun. */
+  usesOwnDatabase(): boolean {
+    const transaction = this.transactions.current(true)
+    return !transaction || (transaction.isOf(this.transactions) && !transaction.isUsers)
   }
 
   /** Connects, if that has not happened. */
@@ -120,6 +127,11 @@ export abstract class RecorderOn<D extends AnyDatastore> extends PassesTransacti
   /** The transaction or savepoint that a call made now would join; `undefined` outside of any. */
   currentTransaction(): OpenTransaction | undefined {
     return this.datastore.currentTransaction()
+  }
+
+  /** Whether a call made now works in the datastore's own database, and in no transaction that a user has begun. */
+  usesOwnDatabase(): boolean {
+    return this.datastore.usesOwnDatabase?.() ?? true
   }
 
   protected transactional(): Transactional<SessionOf<D>> {

@@ -1,4 +1,4 @@
-import { NotSupportedError, ProgrammingError } from '../errors.js'
+import { ProgrammingError } from '../errors.js'
 
 /**
  * The variables that configure one application. Each can be set for that application alone, with its name in upper
@@ -75,7 +75,7 @@ export class Environment {
   /**
    * The integer for that key.
    *
-   * @param from  The least that is accepted. Default: 0.
+   * @param from  The least that is accepted; `-Infinity` for any. Default: 0.
    * @throws ProgrammingError  It is not a decimal integer, or too small or too large. Names the variable that was read.
    */
   integer(key: string, byDefault: number, from = 0): number {
@@ -83,7 +83,9 @@ export class Environment {
     if (value === undefined) return byDefault
     const number = typeof value === 'string' && /^[+-]?\d+$/.test(value) ? Number(value) : NaN
     if (Number.isSafeInteger(number) && number >= from) return number
-    throw new ProgrammingError(`${this.variable(key)} must be an integer from ${from}, not ${shown(value)}`)
+    throw new ProgrammingError(
+      `${this.variable(key)} must be an integer${from === -Infinity ? '' : ` from ${from}`}, not ${shown(value)}`,
+    )
   }
 }
 
@@ -100,37 +102,6 @@ export function snakeCase(name: string): string {
     .replace(/[^\p{L}\p{M}\p{N}]+/gu, '_')
     .replace(/^_|_$/g, '')
     .toLowerCase()
-}
-
-/**
- * Refuses a documented variable that is set to something which isn't built yet: ignoring it would store events other than
- * asked for.
- *
- * @throws NotSupportedError  Names the first such variable, as it was read.
- * @throws ProgrammingError  A yes/no variable among them is neither.
- */
-export function refuseUnbuilt(environment: Environment): void {
-  for (const [key, onceItIs] of Object.entries(unbuilt)) {
-    const asked =
-      onceItIs === 'set'
-        ? environment.get(key) !== undefined
-        : environment.yes(key, onceItIs === 'no') === (onceItIs === 'yes')
-    if (asked) {
-      const wish = onceItIs === 'set' ? 'is' : `says ${onceItIs}, which is`
-      throw new NotSupportedError(`${environment.variable(key)} ${wish} not supported yet: remove it`)
-    }
-  }
-}
-
-// A feature that arrives takes its line out.
-const unbuilt: Record<string, 'set' | 'yes' | 'no'> = {
-  CIPHER_KEY: 'set',
-  CIPHER_TOPIC: 'set',
-  COMPRESSOR_TOPIC: 'set',
-  IS_SNAPSHOTTING_ENABLED: 'yes',
-  AGGREGATE_CACHE_MAXSIZE: 'set',
-  AGGREGATE_CACHE_FASTFORWARD: 'no',
-  DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
 }
 
 const yesWords = ['y', 'yes', 't', 'true', 'on', '1']

@@ -2,6 +2,7 @@ import type { DomainEvent } from '../domain/event.js'
 import { Mapper } from './mapper.js'
 import { doubt, doubtful } from './outcomes.js'
 import type { AggregateRecorder, SelectEventsOptions } from './recorders.js'
+import { type Awaitable, isPromise } from './stages.js'
 import type { Recording, StoredEvent, StoredText } from './stored-event.js'
 
 /** Stores domain events and gets them back: a mapper in front of a recorder. */
@@ -25,14 +26,15 @@ export class EventStore {
   /**
    * Stores events, all or none.
    *
-   * @param storedEvents  What they are stored as, by `toStoredEvents`.
+   * @param given  What they are stored as, by `toStoredEvents`.
    * @returns A recording for each, in order; `[]` where the recorder gives no notification ids.
    * @throws RecordConflictError  A version is already recorded.
    */
   async put(
     domainEvents: readonly DomainEvent[],
-    storedEvents: readonly StoredEvent[] = this.toStoredEvents(domainEvents),
+    given: Awaitable<readonly StoredEvent[]> = this.toStoredEvents(domainEvents),
   ): Promise<Recording[]> {
+    const storedEvents = isPromise(given) ? await given : given
     let ids: number[]
     try {
       ids = await this.#recorder.insertEvents(storedEvents)
@@ -61,17 +63,24 @@ export class EventStore {
     })
   }
 
+  /** Whether one of these may be stored already. */
+  areInDoubt(domainEvents: readonly DomainEvent[]): boolean {
+    return this.#isAnyInDoubt && domainEvents.some((event) => this.#inDoubt.has(event))
+  }
+
   /** One originator's events, by version; frozen. */
   async get(originatorId: string, options?: SelectEventsOptions): Promise<DomainEvent[]> {
-    let events: DomainEvent[] = []
-    const begin = () => {
-      const taken: DomainEvent[] = (events = [])
-      return (stored: readonly (StoredEvent | StoredText)[]) => {
-        for (const each of stored) taken.push(this.#mapper.toDomainEvent(each))
+    if (this.#mapsText && this.#recorder.selectTexts) {
+      let events: DomainEvent[] = []
+      const begin = () => {
+        const taken: DomainEvent[] = (events = [])
+        return (stored: readonly StoredText[]) => {
+          for (const each of stored) taken.push(this.#mapper.toDomainEvent(each))
+        }
       }
+      if (await this.#recorder.selectTexts(originatorId, begin, options)) return events
     }
-    await this.#each(this.#mapsText, begin, originatorId, options)
-    return events
+    return this.#mapper.openEvents(await this.#recorder.selectEvents(originatorId, options))
   }
 
   /**
@@ -87,11 +96,14 @@ export class EventStore {
   ): Promise<void> {
     const beginDecoding = () => {
       const take = begin()
-      return (stored: readonly (StoredEvent | StoredText)[]) => {
+      return (stored: readonly StoredText[]) => {
         take(stored.map((each) => this.#mapper.decode(each)))
       }
     }
-    await this.#each(this.#decodesText, beginDecoding, originatorId, options)
+    if (this.#decodesText && (await this.#recorder.selectTexts?.(originatorId, beginDecoding, options))) return
+    const opened = this.#mapper.openEvents(await this.#recorder.selectEvents(originatorId, options), 'decode')
+    const events = isPromise(opened) ? await opened : opened
+    begin()(events)
   }
 
   /** Whether anything is stored of an originator. */
@@ -104,20 +116,12 @@ export class EventStore {
     this.#inDoubt.set(domainEvent, stored)
   }
 
-  /** What these events are stored as; those that may be stored, as before. */
-  toStoredEvents(domainEvents: readonly DomainEvent[]): StoredEvent[] {
-    const storedEvents = this.#mapper.toStoredEvents(domainEvents)
+  /** What these events are stored as; those that may be stored, as before. A promise where the cipher gives promises. */
+  toStoredEvents(domainEvents: readonly DomainEvent[]): Awaitable<StoredEvent[]> {
+    const storedEvents = this.#mapper.sealEvents(domainEvents)
     if (!this.#isAnyInDoubt) return storedEvents
-    return storedEvents.map((stored, index) => this.#inDoubt.get(domainEvents[index] as DomainEvent) ?? stored)
-  }
-
-  async #each(
-    asText: boolean,
-    begin: () => (stored: readonly (StoredEvent | StoredText)[]) => void,
-    originatorId: string,
-    options?: SelectEventsOptions,
-  ): Promise<void> {
-    if (asText && (await this.#recorder.selectTexts?.(originatorId, begin, options))) return
-    begin()(await this.#recorder.selectEvents(originatorId, options))
+    const asBefore = (all: StoredEvent[]) =>
+      all.map((stored, index) => this.#inDoubt.get(domainEvents[index] as DomainEvent) ?? stored)
+    return isPromise(storedEvents) ? storedEvents.then(asBefore) : asBefore(storedEvents)
   }
 }

@@ -1,8 +1,11 @@
 import { InfrastructureFactoryError, ProgrammingError } from '../errors.js'
+import type { Cipher } from './cipher.js'
+import type { Compressor } from './compressor.js'
 import type { AnyDatastore } from './datastore.js'
-import { Environment, refuseUnbuilt, snakeCase } from './environment.js'
-import { Mapper } from './mapper.js'
+import { Environment, snakeCase } from './environment.js'
+import { Mapper, type MapperOptions, requireStages } from './mapper.js'
 import type { AggregateRecorder, ApplicationRecorder, ProcessRecorder, TrackingRecorder } from './recorders.js'
+import { cipherOf, compressorOf, readsPlain } from './stage-topics.js'
 import { resolveTopic } from './topic-loader.js'
 import { JsonTranscoder, type Transcoder } from './transcoder.js'
 
@@ -58,24 +61,33 @@ export abstract class Factory {
   /**
    * Checks what can be checked without a database.
    *
-   * @throws NotSupportedError  A variable asks for something that is not built yet.
    * @throws ProgrammingError  A variable has a value that can't be.
    */
   check(): void {
-    refuseUnbuilt(this.env)
     this.env.yes('CREATE_TABLE', true)
+    this.isSnapshottingEnabled()
+    readsPlain(this.env)
+    this.env.integer('COMPRESSOR_MAX_SIZE', 1, 1)
     this.poolTimeoutMs()
     this.autoflush()
   }
 
-  /** `MAPPER_TOPIC`, or `Mapper`; with the transcoder. */
-  async mapper({ transcoder }: { transcoder?: Transcoder | undefined } = {}): Promise<Mapper> {
+  /** `MAPPER_TOPIC`, or `Mapper`; with the transcoder, the compressor and the cipher of the environment where none is given. */
+  async mapper(given: Partial<MapperOptions> = {}): Promise<Mapper> {
     const topic = this.env.get('MAPPER_TOPIC')
     const mapperClass = topic ? await resolveTopic<typeof Mapper>(topic as string, this.topicBase) : Mapper
     if (mapperClass !== Mapper && !(mapperClass.prototype instanceof Mapper)) {
       throw new ProgrammingError('MAPPER_TOPIC must name a subclass of Mapper')
     }
-    return new mapperClass({ transcoder: transcoder ?? (await this.transcoder()) })
+    const options: MapperOptions = {
+      transcoder: given.transcoder ?? (await this.transcoder()),
+      compressor: given.compressor ?? (await this.compressor()),
+      cipher: given.cipher ?? (await this.cipher()),
+      readsPlain: given.readsPlain ?? readsPlain(this.env),
+    }
+    const mapper = new mapperClass(options)
+    requireStages(mapper, options)
+    return mapper
   }
 
   /** `TRANSCODER_TOPIC`, a class or an object with `encode` and `decode`; or `JsonTranscoder`. */
@@ -90,20 +102,25 @@ export abstract class Factory {
     return transcoder
   }
 
-  /** None: compression is not built yet, and `COMPRESSOR_TOPIC` is refused. */
-  async compressor(): Promise<undefined> {
-    refuseUnbuilt(this.env)
+  /**
+   * `COMPRESSOR_TOPIC`: `zlib`, `brotli`, a class constructed with the environment, or an object with `compress` and
+   * `decompress`. `undefined` where it is not set.
+   */
+  async compressor(): Promise<Compressor | undefined> {
+    return compressorOf(this.env, this.topicBase)
   }
 
-  /** None: encryption is not built yet, and `CIPHER_KEY` and `CIPHER_TOPIC` are refused. */
-  async cipher(): Promise<undefined> {
-    refuseUnbuilt(this.env)
+  /**
+   * `CIPHER_TOPIC`, a class constructed with the environment or an object with `encrypt` and `decrypt`; else `AesCipher` where
+   * `CIPHER_KEY` is set. `undefined` where neither is.
+   */
+  async cipher(): Promise<Cipher | undefined> {
+    return cipherOf(this.env, this.topicBase)
   }
 
-  /** No: snapshots are not built yet, and `IS_SNAPSHOTTING_ENABLED` is refused. */
+  /** `IS_SNAPSHOTTING_ENABLED`. */
   isSnapshottingEnabled(): boolean {
-    refuseUnbuilt(this.env)
-    return false
+    return this.env.yes('IS_SNAPSHOTTING_ENABLED', false)
   }
 
   /** `<prefix>_events` and so on, the prefix being the name in snake case; other names where there is none. */

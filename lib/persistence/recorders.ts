@@ -76,6 +76,17 @@ export interface AggregateRecorder extends Transactional {
   selectTexts?(originatorId: string, begin: BeginTexts, options?: SelectEventsOptions): Promise<boolean>
 }
 
+/** Records snapshots, stream by stream: an `AggregateRecorder` that can put one in the place of another. */
+export interface SnapshotRecorder extends AggregateRecorder {
+  /**
+   * Records a snapshot; in the place of the one of that version, where there is one. Joins the current transaction, where it waits
+   * as events do with autoflush off, or is one of its own.
+   *
+   * @throws DataError, OperationalError  As `insertEvents`.
+   */
+  replaceSnapshot(snapshot: StoredEvent): Promise<void>
+}
+
 /** Begins to take events, some at a time. */
 export type BeginTexts = () => (stored: readonly StoredText[]) => void
 

@@ -3,7 +3,8 @@ import { inContext, runInContext } from './contexts.js'
 import { TransactionalDatastore } from './datastore.js'
 import { joined } from './session.js'
 import type { SessionByHand } from './session-by-hand.js'
-import { type LeadsToTransaction, Transaction } from './transaction.js'
+import { Transaction } from './transaction.js'
+import type { LeadsToTransaction } from './transactions.js'
 
 /** How a scope begins and ends. */
 export interface ScopeOptions {

@@ -1,6 +1,7 @@
 import { InterfaceError } from '../errors.js'
 import { requireSwitch, type SessionExtras } from './session.js'
-import type { LeadsToTransaction, Transaction, Transactions } from './transaction.js'
+import type { Transaction } from './transaction.js'
+import type { LeadsToTransaction, Transactions } from './transactions.js'
 import type { TransactionOptions } from './transactional.js'
 
 /**

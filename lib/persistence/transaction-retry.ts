@@ -1,7 +1,7 @@
 import { ProgrammingError } from '../errors.js'
 import { isRetryable } from './retryable.js'
 import { startTimer } from './timers.js'
-import { isInTransaction } from './transaction.js'
+import { isInTransaction } from './transactions.js'
 
 /** What can be rolled back before a unit of work is repeated in it: a session managed by hand, a scope. */
 export interface RetriedSession {

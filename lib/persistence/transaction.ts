@@ -1,9 +1,8 @@
-import { EventSourcingError, InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
-import { allInContext, inContext, isSetInContext, runInContext } from './contexts.js'
-import { TransactionHandle } from './transaction-handle.js'
+import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
+import { Autoflush } from './autoflush.js'
+import { Consequences } from './consequences.js'
 import { isOutcomeUnknown } from './outcomes.js'
-import { requireSwitch } from './session.js'
-import { checkTransactionOptions, type OpenTransaction, type TransactionOptions } from './transactional.js'
+import type { OpenTransaction, TransactionOptions } from './transactional.js'
 import { Turns } from './turns.js'
 import { type WaitingInsert, WaitingInserts } from './waiting-inserts.js'
 
@@ -19,180 +18,22 @@ export interface Unit<Session, Connection> {
   nest(transaction: Transaction<Session, Connection>): Promise<Unit<Session, Connection>> | Unit<Session, Connection>
 }
 
-/** How a backend begins: waits for its connection or writer, and opens the outermost transaction. */
-export type Begin<Session, Connection> = (
-  transaction: Transaction<Session, Connection>,
-  options: TransactionOptions,
-) => Promise<Unit<Session, Connection>>
-
-/** What leads to the transaction that is current in a context: a session that begins one after the other. */
-export interface LeadsToTransaction<Session, Connection> {
-  readonly current: Transaction<Session, Connection>
-}
-
-/** Whether the calling code is inside an open transaction, of whatever datastore. */
-export function isInTransaction(): boolean {
-  return allInContext().some((value) => {
-    const transaction =
-      value instanceof Transaction
-        ? value
-        : (value as Partial<LeadsToTransaction<unknown, unknown>> | undefined)?.current
-    return transaction !== undefined && transaction.isOpen && !transaction.isUntouched
-  })
-}
-
-/**
- * A datastore's transactions: which one is current in which async context, nesting, turns, and what follows the end.
- *
- * The same for every backend; a backend says how to begin, commit, roll back and set a savepoint (`Unit`).
- */
-export class Transactions<Session, Connection> {
-  /** Whether saves in a transaction are written at once, unless it says so itself. */
-  autoflush = true
-  readonly #begin: Begin<Session, Connection>
-  readonly #translate: (error: unknown) => unknown
-  readonly #timeoutMs: number
-  readonly #scoped: ((isOptional: boolean) => Transaction<Session, Connection> | undefined) | undefined
-
-  /**
-   * @param options.scoped  The transaction of the scope that the caller is in, where it is in none of these.
-   * @param options.translate  Turns a driver's error into ours; passes any other unchanged.
-   * @param options.timeoutMs  How long nested transactions wait for their turn.
-   */
-  constructor(options: {
-    begin: Begin<Session, Connection>
-    translate: (error: unknown) => unknown
-    timeoutMs: number
-    scoped?: (isOptional: boolean) => Transaction<Session, Connection> | undefined
-  }) {
-    this.#scoped = options.scoped
-    this.#begin = options.begin
-    this.#translate = options.translate
-    this.#timeoutMs = options.timeoutMs
-  }
-
-  /**
-   * The current async context's transaction.
-   *
-   * @param isOptional  Whether the caller can do without, where a scope is needed otherwise.
-   * @throws InterfaceError  It has ended: the call was started inside and not awaited there.
-   */
-  current(isOptional = false): Transaction<Session, Connection> | undefined {
-    const transaction = this.#inContext()
-    if (!transaction) return isSetInContext(this) ? undefined : this.#scoped?.(isOptional)
-    transaction.requireOpen()
-    return transaction
-  }
-
-  /** One that its user began and ends: it is joined, with savepoints, and its end isn't known here. */
-  usersOwn(unit: Unit<Session, Connection>): Transaction<Session, Connection> {
-    // what waits for a flush would wait for a commit that nobody tells of
-    const transaction = new Transaction(this, undefined, { autoflush: true }, this.#timeoutMs, { isUsersOwn: true })
-    transaction.opened(unit)
-    return transaction
-  }
-
-  /** Whether the calling code is in that transaction, and in no savepoint of it. */
-  isCurrent(transaction: Transaction<Session, Connection>): boolean {
-    return this.#inContext() === transaction
-  }
-
-  /** Whether the calling code is in that transaction or in a savepoint of it; without one, in any that the database has open. */
-  isInside(transaction?: Transaction<Session, Connection>): boolean {
-    const current = this.#inContext()
-    if (!transaction) return (current?.isOpen && !current.isIdle) ?? false
-    return current?.isInside(transaction) ?? false
-  }
-
-  /** Runs `fn` outside the current transaction. */
-  outside<T>(fn: () => T): T {
-    return this.#runIn(undefined, () => started(fn()))
-  }
-
-  /** Runs `fn` inside that transaction, or inside whatever transaction is current at each call. */
-  inside<T>(transaction: Transaction<Session, Connection> | LeadsToTransaction<Session, Connection>, fn: () => T): T {
-    return this.#runIn(transaction, () => started(fn()))
-  }
-
-  /**
-   * A transaction that the database is told of when something is first done in it.
-   *
-   * @param holding  How many `noAutoflush` are under way, counted with other transactions.
-   */
-  idle(options: Pick<TransactionOptions, 'autoflush'>, holding: { count: number }): Transaction<Session, Connection> {
-    const transaction: Transaction<Session, Connection> = new Transaction(this, undefined, options, this.#timeoutMs, {
-      begin: () => this.translated(() => this.outside(() => this.#begin(transaction, {}))),
-      holding,
-    })
-    return transaction
-  }
-
-  /** What the current context has: a transaction, or what leads to one. */
-  get context(): Transaction<Session, Connection> | LeadsToTransaction<Session, Connection> | undefined {
-    // what is stored under this key was stored by #runIn
-    return inContext(this) as Transaction<Session, Connection> | LeadsToTransaction<Session, Connection> | undefined
-  }
-
-  /** Turns a driver's error into ours; any other comes back as it is. */
-  translate(error: unknown): unknown {
-    return this.#translate(error)
-  }
-
+/** What a transaction knows of its datastore's others. */
+export interface Surroundings<Session, Connection> {
+  /** Whether saves are written at once in one that doesn't say. */
+  readonly autoflush: boolean
+  /** Whether the calling code is in that one, and in no savepoint of it. */
+  isCurrent(transaction: Transaction<Session, Connection>): boolean
+  /** Whether the calling code is in that one or in a savepoint of it. */
+  isInside(transaction: Transaction<Session, Connection>): boolean
+  /** Runs `fn` in that one. */
+  inside<T>(transaction: Transaction<Session, Connection>, fn: () => T): T
+  /** Runs `fn` outside of all. */
+  outside<T>(fn: () => T): T
+  /** Opens one where the calling code is. */
   transaction<T>(work: (session: Session) => T | PromiseLike<T>, options?: TransactionOptions): Promise<T>
-  transaction(options?: TransactionOptions): Promise<TransactionHandle<Session>>
-  transaction<T>(
-    workOrOptions?: ((session: Session) => T | PromiseLike<T>) | TransactionOptions,
-    options?: TransactionOptions,
-  ): Promise<T | TransactionHandle<Session>> {
-    if (typeof workOrOptions === 'function') return this.#run(workOrOptions, options ?? {})
-    return this.#open(workOrOptions ?? options ?? {}).then((transaction) => new TransactionHandle(transaction))
-  }
-
-  async #run<T>(work: (session: Session) => T | PromiseLike<T>, options: TransactionOptions): Promise<T> {
-    const transaction = await this.#open(options)
-    let result: T
-    try {
-      // awaited inside: a query that is only started by its `then`, as Drizzle's are, starts there too
-      result = await this.#runIn(transaction, async () => await work(transaction.session))
-    } catch (error) {
-      // the user's error is the one to know; a rollback that fails as well is the backend's to mend
-      await transaction.rollback().catch(() => undefined)
-      throw this.#translate(error)
-    }
-    await (transaction.commits ? transaction.commit() : transaction.rollback())
-    return result
-  }
-
-  async #open(options: TransactionOptions): Promise<Transaction<Session, Connection>> {
-    const parent = this.current()
-    checkTransactionOptions(options, parent)
-    const transaction = new Transaction(this, parent, options, this.#timeoutMs)
-    try {
-      if (parent) await transaction.openIn(parent)
-      else transaction.opened(await this.outside(() => this.#begin(transaction, options)))
-    } catch (error) {
-      throw this.#translate(error)
-    }
-    return transaction
-  }
-
-  #inContext(): Transaction<Session, Connection> | undefined {
-    const { context } = this
-    return context instanceof Transaction ? context : context?.current
-  }
-
-  #runIn<T>(context: typeof this.context, fn: () => T): T {
-    return runInContext([[this, context]], fn)
-  }
-
-  /** Translates what beginning or ending a transaction, or writing what waits in it, throws. */
-  async translated<T>(work: () => T | Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (error) {
-      throw this.#translate(error)
-    }
-  }
+  /** Translates what a driver throws into ours. */
+  translated<T>(work: () => T | Promise<T>): Promise<T>
 }
 
 /** One transaction, or one savepoint inside of one. */
@@ -207,21 +48,18 @@ export class Transaction<Session, Connection> {
   #isBeginning = false
   readonly #begin: (() => Promise<Unit<Session, Connection>>) | undefined
   readonly #turns: Turns
-  readonly #transactions: Transactions<Session, Connection>
+  readonly #transactions: Surroundings<Session, Connection>
   readonly #parent: Transaction<Session, Connection> | undefined
-  readonly #afterCommit: (() => unknown)[] = []
-  readonly #onRollback: ((isOutcomeUnknown: boolean) => void)[] = []
+  readonly #consequences = new Consequences()
   /** Whether it was to be committed, and nobody knows whether it is. */
   #isOutcomeUnknown = false
   #rollingBack: Promise<void> | undefined
   readonly #isUsersOwn: boolean
   readonly #waiting = new WaitingInserts<Connection>()
-  #autoflush: boolean
-  /** How many `noAutoflush` are under way. */
-  readonly #holding: { count: number }
+  readonly #autoflush: Autoflush
 
   constructor(
-    transactions: Transactions<Session, Connection>,
+    transactions: Surroundings<Session, Connection>,
     parent: Transaction<Session, Connection> | undefined,
     options: TransactionOptions,
     timeoutMs: number,
@@ -231,14 +69,13 @@ export class Transaction<Session, Connection> {
       isUsersOwn = false,
     }: { begin?: () => Promise<Unit<Session, Connection>>; holding?: { count: number }; isUsersOwn?: boolean } = {},
   ) {
-    this.#holding = holding
     this.#isUsersOwn = isUsersOwn
     this.#transactions = transactions
     this.#begin = begin
     if (begin) this.#state = 'open'
     this.#parent = parent
     this.commits = options.commit ?? true
-    this.#autoflush = options.autoflush ?? (parent ?? transactions).autoflush
+    this.#autoflush = new Autoflush(options.autoflush ?? (parent ?? transactions).autoflush, holding)
     this.#turns = new Turns('a turn inside the transaction (a nested one is still open)', timeoutMs)
   }
 
@@ -280,7 +117,7 @@ export class Transaction<Session, Connection> {
   }
 
   /** Whether it is one of these. */
-  isOf(transactions: Transactions<Session, Connection>): boolean {
+  isOf(transactions: Surroundings<Session, Connection>): boolean {
     return this.#transactions === transactions
   }
 
@@ -392,32 +229,18 @@ export class Transaction<Session, Connection> {
 
   /** Whether saves are written at once. What is set while a `noAutoflush` is under way holds once that has ended. */
   get autoflush(): boolean {
-    return this.#autoflush && this.#holding.count === 0
+    return this.#autoflush.isOn
   }
 
   set autoflush(on: boolean) {
     this.requireOpen()
-    this.#autoflush = requireSwitch("A session's autoflush", on)
+    this.#autoflush.set(on)
   }
 
   /** Runs `fn` with autoflush off, until what it returns has settled. Several at a time: until the last of them has. */
   noAutoflush<T>(fn: () => T): T {
     this.requireOpen()
-    if (typeof fn !== 'function') throw new ProgrammingError('noAutoflush() takes a function')
-    this.#holding.count += 1
-    const done = () => {
-      this.#holding.count -= 1
-    }
-    let result: T
-    try {
-      result = started(fn())
-    } catch (error) {
-      done()
-      throw error
-    }
-    if (result instanceof Promise) return result.finally(done) as T
-    done()
-    return result
+    return this.#autoflush.without(fn)
   }
 
   /**
@@ -500,13 +323,13 @@ export class Transaction<Session, Connection> {
         "afterCommit() can't know when a scoped session of your own commits: do it where that is committed",
       )
     }
-    this.#afterCommit.push(fn)
+    this.#consequences.afterCommit(fn)
   }
 
   onRollback(fn: (isOutcomeUnknown: boolean) => void): void {
     this.requireOpen()
     if (this.#isUsersOwn) return // nobody tells, and it would be kept as long as the connection
-    this.#onRollback.push(fn)
+    this.#consequences.onRollback(fn)
   }
 
   /** Commits, or releases the savepoint. What fails leaves it rolled back. */
@@ -534,14 +357,10 @@ export class Transaction<Session, Connection> {
     this.#state = 'committed'
     this.#turns.close(ended)
     if (this.#parent) {
-      // one by one: there may be more than a call takes as arguments
-      for (const fn of this.#afterCommit) this.#parent.#afterCommit.push(fn)
-      if (!this.#parent.#isUsersOwn) for (const fn of this.#onRollback) this.#parent.#onRollback.push(fn)
-      this.#onRollback.length = 0
+      this.#consequences.passTo(this.#parent.#consequences, !this.#parent.#isUsersOwn)
       this.#leaveParent()
     } else {
-      this.#onRollback.length = 0 // aggregates remember where they were saved, and should not hold what is over
-      await this.#runAfterCommit()
+      await this.#consequences.committed((fn) => this.#transactions.outside(fn))
     }
   }
 
@@ -561,11 +380,11 @@ export class Transaction<Session, Connection> {
     if (this.#state === 'rolled back') return this.#rollingBack ?? Promise.resolve()
     this.#endAll()
     return (this.#rollingBack = (async () => {
-      const failures: unknown[] = []
+      let failures: unknown[]
       try {
         await this.#transactions.translated(() => this.#unit?.rollback())
       } finally {
-        this.#undo(failures)
+        failures = this.#undo()
         this.#leaveParent()
       }
       if (failures.length > 0) throw failures[0]
@@ -580,16 +399,10 @@ export class Transaction<Session, Connection> {
     if (this.#child) this.#child.#endAll()
   }
 
-  /** Runs what was registered for a rollback, newest first: inside out. */
-  #undo(failures: unknown[]): void {
-    if (this.#child) this.#child.#undo(failures)
-    for (const fn of this.#onRollback.splice(0).reverse()) {
-      try {
-        fn(this.#isOutcomeUnknown)
-      } catch (error) {
-        failures.push(error) // the others give events back: they have to run
-      }
-    }
+  /** Does what was registered for a rollback, inside out. @returns What has failed. */
+  #undo(): unknown[] {
+    const inside = this.#child ? this.#child.#undo() : []
+    return [...inside, ...this.#consequences.rolledBack(this.#isOutcomeUnknown)]
   }
 
   #leaveParent(): void {
@@ -598,33 +411,6 @@ export class Transaction<Session, Connection> {
     parent.#child = undefined
     parent.#turns.giveBack()
   }
-
-  async #runAfterCommit(): Promise<void> {
-    const failures: unknown[] = []
-    for (const fn of this.#afterCommit) {
-      try {
-        await this.#transactions.outside(fn)
-      } catch (error) {
-        failures.push(error)
-      }
-    }
-    if (failures.length === 0) return
-    throw new EventSourcingError(
-      'The transaction is committed; what was left for after the commit failed (see cause)',
-      { cause: failures.length === 1 ? failures[0] : new AggregateError(failures) },
-    )
-  }
-}
-
-/** Starts what is only started by its `then`, as Drizzle's queries are, so that it runs in the context it was made in. */
-function started<T>(result: T): T {
-  const isLazy =
-    typeof result === 'object' &&
-    result !== null &&
-    !(result instanceof Promise) &&
-    typeof (result as { then?: unknown }).then === 'function'
-  // whoever awaits it sees no difference
-  return isLazy ? (Promise.resolve(result) as T) : result
 }
 
 function ended(): InterfaceError {

@@ -41,6 +41,11 @@ export interface Transactional<Session = unknown> {
   onRollback?(fn: (isOutcomeUnknown: boolean) => void): void
   /** The transaction or savepoint that a call made now would join; `undefined` outside of any. */
   currentTransaction?(): OpenTransaction | undefined
+  /**
+   * Whether a call made now works in the datastore's own database: outside of transactions, or in one that the datastore has
+   * begun. If not, a scope gives a session of the user's. Default: yes.
+   */
+  usesOwnDatabase?(): boolean
 }
 
 /** A transaction or savepoint, as far as others need to know. */
@@ -50,8 +55,14 @@ export interface OpenTransaction {
    * released, the one around it. `undefined` when that is decided.
    */
   readonly decider: OpenTransaction | undefined
+  /** Whether what is saved here is written at once. */
+  readonly autoflush?: boolean
   /** Whether it is that one, or a savepoint somewhere inside of it. */
   isInside(other: OpenTransaction): boolean
+  /** Runs `fn` once the outermost transaction has committed; never after a rollback, also of a savepoint that it was given in. */
+  afterCommit(fn: () => unknown): void
+  /** Runs `fn` if it is rolled back, or if its commit had no answer: then with `true`. */
+  onRollback(fn: (isOutcomeUnknown: boolean) => void): void
 }
 
 /** The session that a datastore's transactions give. */

@@ -1,4 +1,5 @@
 import { MapperDeserialisationError, ProgrammingError, TranscodingNotRegisteredError } from '../errors.js'
+import { builtInTranscodings } from './built-in-transcodings.js'
 
 /** Turns an event's values into bytes, and back. `TRANSCODER_TOPIC` may name another than `JsonTranscoder`. */
 export interface Transcoder {
@@ -31,9 +32,10 @@ export interface Transcoding<T = unknown, Data = unknown> {
 
 /**
  * Values as JSON in UTF-8, without spaces. What JSON has no form for is tagged, `{"_type_":"date","_data_":"…"}`: `Date`,
- * `bigint`, `Uint8Array` (a `Buffer` comes back as one), `Map`, `Set`, `undefined`, `NaN`, the infinities, -0, and
- * every type given to `register`. Any such value comes back equal, with these keys in its own data too; holes in arrays come back as
- * `undefined`, objects without prototype as plain ones.
+ * `bigint`, `Uint8Array` (a `Buffer` comes back as one), `Map`, `Set`, `undefined`, `NaN`, the infinities, -0, `URL`, `RegExp`,
+ * `ArrayBuffer`, `DataView`, typed arrays, the standard errors (without their stacks), and every type given to `register`. Any such
+ * value comes back equal, with these keys in its own data too; holes in arrays come back as `undefined`, objects without prototype
+ * as plain ones.
  *
  * Keys stay in their order: sorting them would change the order in which replayed code walks over them.
  *
@@ -283,6 +285,9 @@ type PlainObject = Record<string, unknown>
 /** Of whatever type: the values given to one are found by that type's prototype, the data by its name. */
 type AnyTranscoding = Pick<Transcoding, 'name' | 'encode' | 'decode'>
 
+/** Of one of JavaScript's own types. */
+export type BuiltInTranscoding = AnyTranscoding & { readonly prototypes: readonly object[] }
+
 /** Levels as JSON has them: a `Set` is two, a `Map` three. Deeper than events should be, and far from the stack's end. */
 const maxDepth = 500
 
@@ -298,7 +303,7 @@ const numbers = new Map([
 ])
 
 // Never change one: events are kept for decades. Primitives are tagged where they are met, so these have no prototypes.
-const builtIn: readonly (AnyTranscoding & { readonly prototypes: readonly object[] })[] = [
+const builtIn: readonly BuiltInTranscoding[] = [
   {
     name: 'date',
     prototypes: [Date.prototype],
@@ -343,6 +348,10 @@ const builtIn: readonly (AnyTranscoding & { readonly prototypes: readonly object
     encode: String,
     decode: (data) => numbers.get(text('number', data)) ?? damaged('number'),
   },
+  ...builtInTranscodings.map((transcoding) => ({
+    ...transcoding,
+    decode: (data: unknown) => transcoding.decode(data) ?? damaged(transcoding.name),
+  })),
 ]
 
 function tag(name: string, data: unknown): PlainObject {

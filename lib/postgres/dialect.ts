@@ -6,7 +6,7 @@ import type { BeginTexts, SelectEventsOptions, SelectNotificationsOptions } from
 import type { Notification, StoredEvent, StoredText } from '../persistence/stored-event.js'
 import { Append } from './append.js'
 import { AppendTogether, type Events } from './append-together.js'
-import { textArray } from './arrays.js'
+import { statesAsText, textArray } from './arrays.js'
 import type { PostgresConnection } from './drivers/connection.js'
 import { isDisconnect, sqlState, translate } from './errors.js'
 import { era, type EventSequence, inspect, literal, type Settled, settledUpTo } from './order.js'
@@ -124,6 +124,17 @@ export class PostgresDialect implements Dialect<PostgresConnection> {
       if (connection.inTransaction) await (await this.#append(inside, table)).takeBack(inside, ids)
       throw statements.trackingConflict(tracking.position)
     })
+  }
+
+  async replace(connection: PostgresConnection, table: TableName, snapshot: StoredEvent): Promise<void> {
+    const { originatorId, originatorVersion, topic, state } = snapshot
+    const { texts } = statesAsText([state], false)
+    await connection.change(
+      `INSERT INTO ${qualified(table)} (originator_id, originator_version, topic, state) ` +
+        `VALUES ($1::text, $2::int8, $3::text, decode($4::text, 'hex')) ` +
+        'ON CONFLICT (originator_id, originator_version) DO UPDATE SET topic = excluded.topic, state = excluded.state',
+      [originatorId, originatorVersion, topic, texts[0]],
+    )
   }
 
   /**

@@ -61,6 +61,14 @@ export const sqliteDialect: Dialect<SqliteConnection> = {
     })
   },
 
+  replace(connection, table, { originatorId, originatorVersion, topic, state }) {
+    connection.change(
+      `INSERT INTO ${sqliteDialect.table(table)} (originator_id, originator_version, topic, state) VALUES (?,?,?,?) ` +
+        'ON CONFLICT (originator_id, originator_version) DO UPDATE SET topic = excluded.topic, state = excluded.state',
+      [originatorId, originatorVersion, topic, state],
+    )
+  },
+
   async selectTexts(connection, table, originatorId, begin, options) {
     // SQLite takes the bytes for text in the database's encoding
     if (!connection.isUtf8) return false

@@ -15,7 +15,7 @@ describe('app.execute', () => {
     const app = new Application({ name: 'Den' })
     const start = decider('Wolverine', { initial: () => 0 })
     for (const wrong of [undefined, null, 7, {}, Dog, { ...Fox }, start]) {
-      await rejection(app.execute(wrong as unknown as AnyDecider, 'basil', 'run'), ProgrammingError, 'takes a decider')
+      await rejection(app.execute(wrong as AnyDecider, 'basil', 'run'), ProgrammingError, 'takes a decider')
     }
     const Wolverine = start.events({ Ran: (state) => state })
     await rejection(app.execute(Wolverine as AnyDecider, 'basil', 'run'), ProgrammingError, 'give it some by commands')
@@ -89,18 +89,70 @@ describe('app.execute', () => {
     class River extends Application {
       static readonly aggregates = [Dog, Otter]
     }
-    await using river = await River.create()
+    await using _river = await River.create()
     expect(findEvent('Otter.Swum')?.aggregate.aggregateClass).to.equal(Otter)
-    await rejection(
-      River.create.call(
-        class extends Application {
-          static readonly applicationName = 'Other'
-          static readonly aggregates = [{}]
-        } as never,
-      ),
-      ProgrammingError,
-      'or a decider',
-    )
-    await river.ready()
+    class Wrong extends Application {
+      static readonly aggregates = [{}]
+    }
+    await rejection(Wrong.create(), ProgrammingError, 'or a decider')
   })
+})
+
+describe('app.execute with a cache', () => {
+  const choices = [
+    { AGGREGATE_CACHE_MAXSIZE: '10' },
+    { AGGREGATE_CACHE_MAXSIZE: '10', AGGREGATE_CACHE_FASTFORWARD: 'n' },
+    { AGGREGATE_CACHE_MAXSIZE: '10', DEEPCOPY_FROM_AGGREGATE_CACHE: 'n' },
+    { AGGREGATE_CACHE_MAXSIZE: '10', AGGREGATE_CACHE_FASTFORWARD: 'n', DEEPCOPY_FROM_AGGREGATE_CACHE: 'n' },
+  ]
+  for (const env of choices) {
+    const named = Object.keys(env).slice(1).join(' and ') || 'its defaults'
+    const denOn = (persistence: MemoryFactory) => new Application({ name: 'Den', persistence, env })
+
+    it(`goes on from what was saved, with ${named}`, async () => {
+      const den = denOn(new MemoryFactory())
+      for (const km of [1, 2, 3]) await den.execute(Fox, 'basil', 'run', { km })
+      const { state, version } = await den.repository.get(Fox, 'basil')
+      expect([state.km, version]).to.deep.equal([6, 3])
+      expect(Object.keys(state)).to.deep.equal(['name', 'km', 'cubs'])
+    })
+
+    it(`is given what is cached, and nothing that somebody did to it, with ${named}`, async () => {
+      const datastore = new MemoryDatastore()
+      const [den, other] = [1, 2].map(() => denOn(new MemoryFactory({ datastore }))) as [Application, Application]
+      await den.execute(Fox, 'basil', 'litter', { cubs: ['Rusty'] })
+      const cached = await den.repository.get(Fox, 'basil')
+      if (!('DEEPCOPY_FROM_AGGREGATE_CACHE' in env)) cached.state.cubs.push('never born')
+      await other.execute(Fox, 'basil', 'litter', { cubs: ['Roxy'] })
+      const { state } = await den.repository.get(Fox, 'basil')
+      expect(state.cubs).to.deep.equal('AGGREGATE_CACHE_FASTFORWARD' in env ? ['Rusty'] : ['Rusty', 'Roxy'])
+    })
+
+    it(`sees after a conflict what the other has saved, with ${named}`, async () => {
+      const datastore = new MemoryDatastore()
+      const [den, other] = [1, 2].map(() => denOn(new MemoryFactory({ datastore }))) as [Application, Application]
+      await den.execute(Fox, 'basil', 'run', { km: 1 })
+      for (const km of [1, 2, 3]) {
+        await den.repository.get(Fox, 'basil')
+        await other.execute(Fox, 'basil', 'run', { km }, { retries: 1 })
+        await den.execute(Fox, 'basil', 'roam', { legs: [] }, { retries: 1 })
+        expect((await den.repository.get(Fox, 'basil')).state.km).to.equal(0)
+      }
+      expect((await den.repository.get(Fox, 'basil')).version).to.equal(7)
+    })
+
+    it(`keeps nothing of a command that was refused or rolled back, with ${named}`, async () => {
+      const den = denOn(new MemoryFactory())
+      await den.execute(Fox, 'basil', 'rename', { name: 'Basil' })
+      await rejection(den.execute(Fox, 'basil', 'rename', { name: 'Basil' }), RangeError)
+      const undone = den.transaction(async () => {
+        await den.execute(Fox, 'basil', 'run', { km: 5 })
+        throw new RangeError('undo')
+      })
+      await rejection(undone, RangeError)
+      expect((await den.repository.get(Fox, 'basil')).state.km).to.equal(0)
+      expect(await den.execute(Fox, 'basil', 'run', { km: 1 })).to.deep.include({ km: 1 })
+      expect((await den.repository.get(Fox, 'basil')).version).to.equal(2)
+    })
+  }
 })

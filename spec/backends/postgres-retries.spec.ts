@@ -320,6 +320,31 @@ for (const poolOwner of poolOwners) {
         })
       }
 
+      it('to a save with snapshots that are due gives them back too, and both are there once they are saved again', async () => {
+        class Snapshotting extends Application<School['datastore']> {
+          static readonly snapshottingIntervals = [[Dog, 2]]
+        }
+        const persistence = school.factory.datastore as School['datastore']
+        const snapshotting = new Snapshotting({ name: 'School', persistence })
+        const rex = new Dog('Hasso')
+        rex.addTrick('sit')
+        await snapshotting.save(rex)
+        const dog = new Dog('Fido')
+        dog.addTrick('sit')
+        const happened = proxy.loseNextReply('COMMIT')
+        const error = await rejection(snapshotting.save(dog), OperationalError)
+        await happened
+        expect(isOutcomeUnknown(error)).to.equal(true)
+        expect(dog.pendingEvents).to.have.length(2)
+        for (const trick of ['bow', 'roll over']) dog.addTrick(trick)
+        expect(await snapshotting.save(dog)).to.have.length(4)
+        const snapshots = await snapshotting.snapshots.get(dog.id)
+        expect(snapshots.map(({ originatorVersion }) => originatorVersion)).to.deep.equal([2, 4])
+        expect((await snapshotting.repository.get(Dog, dog.id)).tricks).to.deep.equal(['sit', 'bow', 'roll over'])
+        dog.addTrick('play dead')
+        await snapshotting.save(dog)
+      })
+
       it('lets it have newer events beside them', async () => {
         const dog = new Dog('Fido')
         const happened = proxy.loseNextReply()

@@ -8,6 +8,7 @@ import postgresJs from 'postgres'
 import { postgres, type PostgresDatastore } from '../../lib/postgres/index.js'
 import { admin, describePostgres, postgresUrl } from '../support/postgres-server.js'
 import { type Exchange, Wiretap } from '../support/postgres-wiretap.js'
+import { Dog } from '../support/dogs.js'
 import { TrainingSchool } from '../support/training-school.js'
 
 const owners = pgTable('owners', { name: text().primaryKey() })
@@ -86,6 +87,34 @@ describePostgres('What reaches a PostgreSQL server', () => {
           for (const name of ['Rex', 'Bello', 'Hasso']) await school.register(name)
         })
         expectEach(exchanges, 3, append)
+      })
+
+      it('is BEGIN, two inserts and COMMIT for a save with a snapshot that is due, and two exchanges for a load', async () => {
+        class Snapshotting extends TrainingSchool {
+          static readonly snapshottingIntervals = [[Dog, 3]]
+        }
+        const snapshotting = new Snapshotting({ persistence: datastore })
+        for (const name of ['Rex', 'Bello']) {
+          await snapshotting.register(name)
+          for (const trick of ['sit', 'bow', 'roll over']) await snapshotting.addTrick(name, trick)
+        }
+        const hasso = new Dog('Hasso')
+        await snapshotting.save(hasso)
+        const saves: Exchange[][] = []
+        for (const trick of ['sit', 'bow', 'roll over']) {
+          hasso.addTrick(trick)
+          saves.push(await tap.during(() => snapshotting.save(hasso)))
+        }
+        const snapshot = /^INSERT INTO .*training_school_snapshots/s
+        const statements = saves.map((exchanges) => exchanges.map((exchange) => exchange.statements.join()))
+        for (const [index, expected] of [[append], [/^begin/i, append, snapshot, /^commit/i], [append]].entries()) {
+          expect(statements[index], `save ${index + 1}`).to.have.length(expected.length)
+          for (const [place, statement] of expected.entries()) expect(statements[index]![place]).to.match(statement)
+        }
+        const load = await tap.during(() => snapshotting.tricks('Hasso'))
+        expect(load).to.have.length(2)
+        expect(load[0]!.statements.join()).to.match(/^SELECT .*training_school_snapshots/s)
+        expect(load[1]!.statements.join()).to.match(/^SELECT .*training_school_events/s)
       })
 
       it('is one exchange for a load', async () => {

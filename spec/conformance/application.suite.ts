@@ -844,49 +844,10 @@ export function applicationSuite(define: DefineCase, backend: Backend): void {
   })
 
   describe('what comes later', () => {
-    define('is refused by name where a variable asks for it, at create and at the first operation', async (opened) => {
-      const variables: Record<string, string> = {
-        CIPHER_KEY: 'SECRET-KEY',
-        CIPHER_TOPIC: 'SECRET-KEY',
-        COMPRESSOR_TOPIC: 'zlib',
-        IS_SNAPSHOTTING_ENABLED: 'yes',
-        AGGREGATE_CACHE_MAXSIZE: '100',
-        AGGREGATE_CACHE_FASTFORWARD: 'no',
-        DEEPCOPY_FROM_AGGREGATE_CACHE: 'no',
-      }
-      for (const [variable, value] of Object.entries(variables)) {
-        for (const name of [variable, `TRAINING_SCHOOL_${variable}`]) {
-          const options = { persistence: opened.persistence('TrainingSchool'), env: { [name]: value } }
-          const error = await rejection(TrainingSchool.create(options), NotSupportedError, name)
-          expect(error.message).not.to.include('SECRET-KEY')
-          const school = new TrainingSchool(options)
-          await rejection(school.register('Fido'), NotSupportedError, name)
-          await rejection(school.repository.has('dog'), NotSupportedError, name)
-        }
-      }
-      expect(await schoolOn(opened).recorder.maxNotificationId()).to.equal(null)
-    })
-
-    define('is refused by name where a static member asks for it', async (opened) => {
-      class Snapshotting extends TrainingSchool {
-        static readonly snapshottingIntervals = [[Dog, 10]]
-      }
-      class Projecting extends TrainingSchool {
-        static readonly snapshottingProjectors = [[Dog, () => undefined]]
-      }
-      const persistence = opened.persistence('TrainingSchool')
-      await rejection(Snapshotting.create({ persistence }), NotSupportedError, 'snapshottingIntervals')
-      await rejection(new Snapshotting({ persistence }).register('Fido'), NotSupportedError, 'snapshottingIntervals')
-      await rejection(Projecting.create({ persistence }), NotSupportedError, 'snapshottingProjectors')
-    })
-
     define('is refused by name where it is called', async (opened) => {
       const school = schoolOn(opened)
       const later = school as unknown as Record<string, (...args: unknown[]) => unknown>
-      await rejection((async () => later.takeSnapshot!(Dog, 'dog'))(), NotSupportedError, 'takeSnapshot')
       await rejection((async () => later.subscribe!({ gt: 1 }))(), NotSupportedError, 'subscribe')
-      await rejection((async () => later.execute!(Dog, 'dog', 'run'))(), NotSupportedError, 'execute')
-      expect(() => later.snapshots).to.throw(NotSupportedError, 'snapshots')
     })
   })
 }

@@ -122,6 +122,21 @@ export function decidersSuite(define: DefineCase, backend: Backend): void {
     })
   })
 
+  describe('Snapshots of deciders', () => {
+    define('are taken by execute, and a state of any kind begins with them', async (opened) => {
+      const sett = new Sett({ persistence: opened.persistence('Sett') })
+      for (let holes = 1; holes <= 5; holes += 1) await sett.execute(Badger, 'brock', 'dig', holes)
+      expect((await sett.snapshots.get('brock')).map(({ originatorVersion }) => originatorVersion)).to.deep.equal([
+        2, 4,
+      ])
+      const { state, version } = await sett.repository.get(Badger, 'brock')
+      expect([state, version]).to.deep.equal([15, 5])
+      expect((await sett.repository.get(Badger, 'brock', { version: 3 })).state).to.equal(6)
+      await sett.takeSnapshot(Badger, 'brock')
+      expect(await sett.execute(Badger, 'brock', 'dig', 1)).to.equal(16)
+    })
+  })
+
   describe('Application.execute in a transaction', () => {
     define('joins it', async (opened) => {
       const den = denOn(opened)
@@ -212,6 +227,11 @@ class Den extends Application {
     await this.beforeSaves.shift()?.()
     return super.save(...objects)
   }
+}
+
+class Sett extends Application {
+  static readonly applicationName: string = 'Sett'
+  static readonly snapshottingIntervals = [[Badger, 2] as const]
 }
 
 function denOn(opened: Opened): Den {

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { isDeepStrictEqual } from 'node:util'
 import { frozenCopy, ownCopy } from '../../lib/domain/copy.js'
 import { ProgrammingError } from '../../lib/errors.js'
+import { anyBuiltIn } from '../support/built-in-values.js'
 
 const owner = `Event 'Dog.Registered'`
 
@@ -45,15 +46,44 @@ describe('A copy of data', () => {
   })
 
   it('keeps instances of other classes as they are', () => {
-    const url = new URL('https://example.com')
     class Money {
       constructor(readonly cents: number) {}
     }
     const money = new Money(1)
-    const copy = copyOf({ url, list: [money] })
-    expect(copy.url).to.equal(url)
+    const copy = copyOf({ list: [money] })
     expect(copy.list[0]).to.equal(money)
     expect(Object.isFrozen(frozenCopy({ money }, owner).money)).to.equal(false)
+  })
+
+  it('is reached by no change of a value of JavaScript’s own classes', () => {
+    const given = {
+      url: new URL('https://example.com/a'),
+      pattern: /a/g,
+      numbers: Float64Array.of(1, 2),
+      view: new DataView(new ArrayBuffer(2)),
+      buffer: new ArrayBuffer(2),
+      error: new Error('no', { cause: { wind: 1 } }),
+    }
+    const frozen = frozenCopy(given, owner)
+    for (const { url, pattern, numbers, view, buffer, error } of [given, ownCopy(frozen)]) {
+      url.searchParams.set('q', '1')
+      pattern.lastIndex = 7
+      numbers.fill(9)
+      view.setInt8(0, 9)
+      new Uint8Array(buffer).fill(9)
+      error.message = 'changed'
+      ;(error.cause as { wind: number }).wind = 2
+    }
+    expect(frozen.url.href).to.equal('https://example.com/a')
+    expect(frozen.pattern.lastIndex).to.equal(0)
+    expect([...frozen.numbers, frozen.view.getInt8(0), ...new Uint8Array(frozen.buffer)]).to.deep.equal([1, 2, 0, 0, 0])
+    expect([frozen.error.message, frozen.error.cause]).to.deep.equal(['no', { wind: 1 }])
+  })
+
+  it('of an error has no stack, and refuses accessors of it as those of any object', () => {
+    expect(copyOf(new RangeError('no')).stack).to.equal('RangeError: no')
+    const error = Object.defineProperty(new Error('no'), 'secret', { get: () => 'secret', enumerable: true })
+    expect(() => frozenCopy({ error }, owner)).to.throw(ProgrammingError, 'accessor')
   })
 
   it('has a __proto__ of its own where the original has, and no other prototype', () => {
@@ -112,6 +142,7 @@ const { value: anyData } = fc.letrec<{ value: unknown }>((tie) => ({
       })),
     fc.array(fc.tuple(tie('value'), tie('value'))).map((entries) => new Map(entries)),
     fc.array(tie('value')).map((items) => new Set(items)),
+    anyBuiltIn(tie('value')),
   ),
 }))
 

@@ -1,3 +1,5 @@
+// Of any type: what users may leave to the compiler's mercy.
+/* eslint-disable @typescript-eslint/no-explicit-any */
 import { expect } from 'chai'
 import { decider, type AnyDecider, type Decider, type StateOf } from '../../lib/domain/decider.js'
 import type { DecidedEvent, DeciderAggregate } from '../../lib/domain/decider-definition.js'

@@ -95,7 +95,7 @@ describe('A decider by itself', () => {
     process.on('unhandledRejection', noteFailure)
     try {
       const failing = (): never => Promise.reject(new Error('nobody’s')) as never
-      const Late = decider(fresh(), { initial: failing as () => number })
+      const Late = decider<number>(fresh(), { initial: failing })
         .events({ Ran: failing })
         .commands(() => ({ run: failing }))
       expect(() => Late.decide(0, 'run')).to.throw(ProgrammingError, /command 'run'.*promise/)
@@ -206,7 +206,7 @@ describe('The definition of a decider', () => {
       expect(() => start().events({ Ran: fn })).to.throw(ProgrammingError, none)
       const Ran = start().events({ Ran: (state) => state })
       expect(() => Ran.commands(() => ({ run: fn as () => never }))).to.throw(ProgrammingError, none)
-      expect(() => Ran.commands(fn as () => never)).to.throw(ProgrammingError, none)
+      expect(() => Ran.commands(wrong as () => never)).to.throw(ProgrammingError, none)
     }
     const start = decider(fresh(), { initial: () => 0 })
     for (const wrong of [undefined, 7, [], () => 0]) {
@@ -318,7 +318,7 @@ function events(): DomainEvent[] {
     originatorVersion: index + 1,
     topic,
     timestamp: new Date(index + 1),
-    data: data as Record<string, unknown>,
+    data: data,
     metadata: {},
   }))
 }

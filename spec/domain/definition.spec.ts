@@ -3,7 +3,7 @@ import { Aggregate } from '../../lib/domain/aggregate.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
 import { EventedAggregate } from '../../lib/domain/evented-aggregate.js'
 import { findEvent } from '../../lib/domain/topics.js'
-import { NotSupportedError, ProgrammingError, TopicError } from '../../lib/errors.js'
+import { ProgrammingError, TopicError } from '../../lib/errors.js'
 import { Dog } from '../support/dogs.js'
 
 // What the compiler refuses as well is given as from JavaScript.
@@ -224,6 +224,13 @@ describe('The definition of an aggregate', () => {
       expect(() => decorate(target)).to.throw(ProgrammingError, /'Refused'.*extends Aggregate/)
     }
     expect(() => decorate(Dog)).to.throw(ProgrammingError, /already/)
+    expect(() => {
+      @untypedAggregate('Refused')
+      @untypedAggregate('RefusedInside')
+      class Both extends Aggregate {}
+      return Both
+    }).to.throw(ProgrammingError, /already/)
+    expect(findEvent('RefusedInside.Created')).to.equal(undefined)
     expect(() => decorate(Evented)).to.throw(ProgrammingError, /static topic/)
     expect(() => untypedAggregate('Refused', { created: 'Born' })).to.throw(ProgrammingError, /event\('…'\)/)
   })
@@ -234,21 +241,5 @@ describe('The definition of an aggregate', () => {
       static createId = 'id'
     }
     expect(() => new BadId()).to.throw(ProgrammingError, /createId of 'BadId'/)
-  })
-
-  it('says that upcasts are not supported yet', () => {
-    expect(() => {
-      @aggregate('Upcasting')
-      class Upcasting extends Aggregate {
-        static upcasts = {}
-      }
-      return Upcasting
-    }).to.throw(NotSupportedError, /upcasts.*"Upcasting"/)
-    class Evented extends EventedAggregate<{ Born: object }> {
-      static readonly topic = 'SnapshotUpcasting'
-      static readonly snapshotUpcasts = {}
-      static readonly evolve = { Born() {} }
-    }
-    expect(() => Evented.create('Born', {})).to.throw(NotSupportedError, /snapshotUpcasts/)
   })
 })

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isDeepStrictEqual } from 'node:util'
 import type { Aggregate } from '../../lib/domain/aggregate.js'
+import { findEvent } from '../../lib/domain/topics.js'
 import { OperationalError, ProgrammingError } from '../../lib/errors.js'
 import { rejection } from '../support/rejection.js'
 import { replayed } from '../support/replayed.js'
@@ -96,6 +97,17 @@ for (const [name, folder, ...options] of [
       expect(puppy).to.be.instanceOf(classes.Dog)
       expect(isDeepStrictEqual(replayed(puppy), puppy)).to.equal(true)
       expect(() => new classes.Stray('x')).to.throw(ProgrammingError, /own @aggregate/)
+    })
+
+    it('have upcasts, which subclasses inherit', () => {
+      for (const name of [`${prefix}Dog`, `${prefix}Puppy`]) {
+        const added = findEvent(`${name}.TrickAdded`)
+        expect(added?.classVersion).to.equal(2)
+        expect(added?.upcasts[0]?.({ name: 'sit' })).to.deep.equal({ trick: 'sit' })
+        expect(findEvent(`${name}.Registered`)?.classVersion).to.equal(2)
+        expect(findEvent(`${name}.Moved`)?.classVersion).to.equal(1)
+        expect(added?.aggregate.snapshotUpcasts).to.have.length(1)
+      }
     })
 
     it('leave nothing behind when a body throws or causes another event', () => {

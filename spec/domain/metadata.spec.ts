@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { withMetadata } from '../../lib/domain/metadata.js'
+import { causedBy, causeOf, eventId, withMetadata } from '../../lib/domain/metadata.js'
 import { ProgrammingError } from '../../lib/errors.js'
 import { Cat, Dog } from '../support/dogs.js'
 
@@ -64,5 +64,90 @@ describe('Metadata', () => {
       expect(() => withMetadata(metadata as never, () => 1)).to.throw(ProgrammingError, /plain object/)
     }
     expect(() => withMetadata({ f: () => 1 }, () => 1)).to.throw(ProgrammingError, /metadata.*function/)
+  })
+})
+
+describe('causedBy', () => {
+  const idsOf = (dog: Dog | Cat) => metadataOf(dog).at(-1)
+  const firstOf = (dog: Dog | Cat) => dog.pendingEvents[0]!
+
+  it('says what caused an event, and what everything belongs to that came of it', () => {
+    const dog = new Dog('Fido')
+    const first = firstOf(dog)
+    const cat = causedBy(first, () => Cat.register('Tom'))
+    expect(idsOf(cat)).to.deep.equal({ correlationId: `${dog.id}@1`, causationId: `${dog.id}@1` })
+    const other = causedBy(firstOf(cat), () => new Dog('Rex'))
+    expect(idsOf(other)).to.deep.equal({ correlationId: `${dog.id}@1`, causationId: `${cat.id}@1` })
+  })
+
+  it('passes on the correlation that somebody else began, and nothing else of the event', () => {
+    const dog = withMetadata({ correlationId: 'request 7', userId: 'ann' }, () => new Dog('Fido'))
+    expect(idsOf(dog)).to.deep.equal({ correlationId: 'request 7', userId: 'ann' })
+    const cat = causedBy(firstOf(dog), () => Cat.register('Tom'))
+    expect(idsOf(cat)).to.deep.equal({ correlationId: 'request 7', causationId: `${dog.id}@1` })
+  })
+
+  it('is about the innermost event where it is nested, and leaves other metadata as it is', () => {
+    const [a, b] = [new Dog('A'), withMetadata({ correlationId: 'request 7' }, () => new Dog('B'))]
+    withMetadata({ userId: 'ann', correlationId: 'request 8' }, () =>
+      causedBy(firstOf(a), () => {
+        const inner = causedBy(firstOf(b), () => new Dog('Inner'))
+        expect(idsOf(inner)).to.deep.equal({
+          userId: 'ann',
+          correlationId: 'request 7',
+          causationId: eventId(firstOf(b)),
+        })
+        expect(idsOf(new Dog('Outer'))).to.deep.equal({
+          userId: 'ann',
+          correlationId: eventId(firstOf(a)),
+          causationId: eventId(firstOf(a)),
+        })
+      }),
+    )
+  })
+
+  it('lasts across awaits, each call with its own', async () => {
+    const causes = ['A', 'B', 'C'].map((name) => new Dog(name))
+    const effects = await Promise.all(
+      causes.map(async (cause, index) =>
+        causedBy(firstOf(cause), async () => {
+          await new Promise((resolve) => setTimeout(resolve, 3 - index))
+          return new Dog(`because of ${cause.name}`)
+        }),
+      ),
+    )
+    expect(effects.map(idsOf)).to.deep.equal(
+      causes.map(({ id }) => ({ correlationId: `${id}@1`, causationId: `${id}@1` })),
+    )
+  })
+
+  it('gives back what the work returns', async () => {
+    expect(causedBy(firstOf(new Dog('Fido')), () => 7)).to.equal(7)
+    expect(await causedBy(firstOf(new Dog('Fido')), async () => 8)).to.equal(8)
+  })
+
+  it('takes whatever has an originator and a version, and refuses the rest', () => {
+    const { metadata } = causedBy({ originatorId: 'x', originatorVersion: 3 }, () => firstOf(new Dog('Fido')))
+    expect(metadata).to.deep.equal({ correlationId: 'x@3', causationId: 'x@3' })
+    for (const event of [
+      undefined,
+      null,
+      {},
+      new Dog('Fido'),
+      { originatorId: '', originatorVersion: 1 },
+      { originatorId: 'x', originatorVersion: 0 },
+    ]) {
+      expect(() => causedBy(event as never, () => 1)).to.throw(ProgrammingError, 'no domain event')
+    }
+  })
+
+  it('can be followed back to the event, whatever its originator’s id is like', () => {
+    for (const originatorId of [Dog.createId('Fido'), 'a@b', '@', 'x@1']) {
+      const event = causedBy({ originatorId, originatorVersion: 12 }, () => firstOf(new Dog('Fido')))
+      expect(causeOf(event)).to.deep.equal({ originatorId, originatorVersion: 12 })
+    }
+    for (const causationId of [undefined, 7, 'message 7', 'a@', '@1', 'a@0', 'a@1.5', 'a@1e3', 'a@99999999999999999']) {
+      expect(causeOf({ metadata: { causationId } }), String(causationId)).to.equal(undefined)
+    }
   })
 })

@@ -3,7 +3,7 @@ import { Aggregate } from '../../lib/domain/aggregate.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
 import { EventedAggregate, type Evolve } from '../../lib/domain/evented-aggregate.js'
 import { definitionOf } from '../../lib/domain/replay.js'
-import { findEvent, registerTopicAlias } from '../../lib/domain/topics.js'
+import { everyNameOf, findEvent, registerTopicAlias } from '../../lib/domain/topics.js'
 import { ProgrammingError, TopicError } from '../../lib/errors.js'
 import { readAgain, replay } from '../support/replayed.js'
 
@@ -125,5 +125,42 @@ describe('Topics', () => {
     }
     expect(() => registerTopicAlias('OldShip', 'Ship.Docked')).to.throw(ProgrammingError, /two topics/)
     expect(() => registerTopicAlias('OldShip.Docked', 'OtherShip')).to.throw(ProgrammingError, /two topics/)
+  })
+
+  it('are asked for under every name that they have had', () => {
+    @aggregate('Wharf')
+    class Wharf extends Aggregate {
+      @event('Opened') open() {}
+      @event('Closed') close() {}
+    }
+    expect(Wharf).to.have.property('name', 'Wharf')
+    registerTopicAlias('Quay', 'Wharf')
+    registerTopicAlias('Mole', 'Quay')
+    registerTopicAlias('Quay.Shut', 'Wharf.Closed')
+    registerTopicAlias('Mole.Locked', 'Quay.Shut')
+    registerTopicAlias('Jetty.Ended', 'Mole.Locked')
+    // one name of an aggregate that is another event's
+    registerTopicAlias('Mole.Opened', 'Wharf.Closed')
+    const opened = ['Wharf.Opened', 'Quay.Opened']
+    const closed = ['Closed', 'Shut'].flatMap((name) => ['Wharf', 'Quay', 'Mole'].map((each) => `${each}.${name}`))
+    const all = [...closed.filter((name) => name !== 'Wharf.Shut'), 'Mole.Locked', 'Jetty.Ended', 'Mole.Opened']
+    expect(everyNameOf(['Wharf.Opened'])).to.have.members(opened)
+    for (const name of all) expect(everyNameOf([name]), name).to.have.members(all)
+    expect(everyNameOf(['Wharf.Opened', 'Wharf.Closed'])).to.have.members([...opened, ...all])
+    expect(new Set([...all, ...opened].map((name) => findEvent(name)?.topic))).to.deep.equal(
+      new Set(['Wharf.Closed', 'Wharf.Opened']),
+    )
+    // also of what is not known here, and of none
+    expect(everyNameOf(['Unknown.Event', 'toString'])).to.deep.equal(['Unknown.Event', 'toString'])
+    expect(everyNameOf([])).to.deep.equal([])
+    registerTopicAlias('Gone.Before', 'Gone.Now')
+    expect(everyNameOf(['Gone.Now'])).to.have.members(['Gone.Now', 'Gone.Before'])
+  })
+
+  it('are asked for without end, where aliases lead round a corner', () => {
+    registerTopicAlias('RoundB.X', 'RoundA.X')
+    registerTopicAlias('RoundA', 'RoundB')
+    expect(everyNameOf(['RoundA.X'])).to.include('RoundA.X')
+    expect(everyNameOf(['RoundB.X'])).to.include('RoundB.X')
   })
 })

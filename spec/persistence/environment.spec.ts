@@ -1,6 +1,6 @@
 import { expect } from 'chai'
-import { NotSupportedError, ProgrammingError } from '../../lib/errors.js'
-import { Environment, refuseUnbuilt, snakeCase } from '../../lib/persistence/environment.js'
+import { ProgrammingError } from '../../lib/errors.js'
+import { Environment, snakeCase } from '../../lib/persistence/environment.js'
 
 describe('Environment', function () {
   it('takes the strongest layer that has a variable', function () {
@@ -162,49 +162,5 @@ describe('Snake case', function () {
 
   it('makes the prefix of variables', function () {
     expect(new Environment('HTTPServer', { HTTP_SERVER_URL: 'x' }).get('URL')).to.equal('x')
-  })
-})
-
-describe('What is not built yet', function () {
-  const refused: readonly (readonly [variable: string, value: unknown])[] = [
-    ['CIPHER_KEY', 'Ann-1815'],
-    ['CIPHER_TOPIC', 'Ann-1815'],
-    ['COMPRESSOR_TOPIC', 'zlib'],
-    ['COMPRESSOR_TOPIC', { compress() {} }],
-    ['IS_SNAPSHOTTING_ENABLED', 'yes'],
-    ['AGGREGATE_CACHE_MAXSIZE', '0'],
-    ['AGGREGATE_CACHE_FASTFORWARD', 'no'],
-    ['DEEPCOPY_FROM_AGGREGATE_CACHE', 'N'],
-  ]
-  for (const [variable, value] of refused) {
-    it(`is refused by name: ${variable} ${typeof value === 'string' ? value : `as ${typeof value}`}`, function () {
-      for (const read of [variable, `SCHOOL_${variable}`]) {
-        expect(() => refuseUnbuilt(new Environment('School', { [read]: value })))
-          .to.throw(NotSupportedError)
-          .with.property('message')
-          .that.matches(new RegExp(`^${read} `))
-          .and.does.not.include('Ann-1815')
-      }
-    })
-  }
-
-  it('is let be where it asks for nothing', function () {
-    refuseUnbuilt(new Environment('School', {}))
-    refuseUnbuilt(
-      new Environment('School', {
-        CIPHER_KEY: '',
-        COMPRESSOR_TOPIC: 'zlib',
-        SCHOOL_COMPRESSOR_TOPIC: '',
-        IS_SNAPSHOTTING_ENABLED: 'no',
-        AGGREGATE_CACHE_FASTFORWARD: 'yes',
-        DEEPCOPY_FROM_AGGREGATE_CACHE: 'on',
-      }),
-    )
-  })
-
-  it('is a programming error where it is neither yes nor no', function () {
-    for (const variable of ['IS_SNAPSHOTTING_ENABLED', 'AGGREGATE_CACHE_FASTFORWARD']) {
-      expect(() => refuseUnbuilt(new Environment('', { [variable]: 'perhaps' }))).to.throw(ProgrammingError, variable)
-    }
   })
 })

@@ -212,10 +212,37 @@ describe('JSON transcoder', function () {
       transcoder.register(money)
       class Other {}
       const other = { type: Other, name: 'other', encode: () => 0, decode: () => new Other() }
-      for (const name of ['money', 'date', 'bigint', 'bytes', 'map', 'set', 'undefined', 'number', 'object', '']) {
+      for (const name of [
+        'money',
+        'date',
+        'bigint',
+        'bytes',
+        'map',
+        'set',
+        'undefined',
+        'number',
+        'object',
+        'url',
+        'error',
+        '',
+      ]) {
         expect(() => transcoder.register({ ...other, name }), name).to.throw(ProgrammingError)
       }
-      for (const type of [Money, Date, Map, Set, Uint8Array, Buffer, Object, Array, {} as typeof Other]) {
+      for (const type of [
+        Money,
+        Date,
+        Map,
+        Set,
+        Uint8Array,
+        Buffer,
+        URL,
+        RegExp,
+        RangeError,
+        Int8Array,
+        Object,
+        Array,
+        {} as typeof Other,
+      ]) {
         expect(() => transcoder.register<unknown, number>({ ...other, type })).to.throw(ProgrammingError)
       }
       transcoder.register(other)
@@ -233,12 +260,12 @@ describe('JSON transcoder', function () {
       ['instances of a class', new Price(new Money(1n), new Date(0)), 'Price'],
       ['instances of a subclass of a known type', new (class Birthday extends Date {})(0), 'Birthday'],
       ['subclasses of Array', new (class Pack extends Array<number> {})(), 'Pack'],
-      ['errors', new Error(secret), 'Error'],
+      ['errors of a class of one’s own', new (class Timeout extends Error {})(secret), 'Timeout'],
       ['functions', { name: () => secret }, 'function'],
       ['symbols', { name: Symbol(secret) }, 'symbol'],
       ['symbols as keys', { [Symbol('key')]: secret }, 'symbol'],
       ['boxed primitives', { name: Object(secret) as unknown }, 'String'],
-      ['other typed arrays', new Float64Array(1), 'Float64Array'],
+      ['shared memory', new SharedArrayBuffer(1), 'SharedArrayBuffer'],
       ['an own toJSON', { name: secret, toJSON: () => ({}) }, 'function'],
       ['a hidden toJSON', Object.defineProperty({ name: secret }, 'toJSON', { value: () => ({}) }), 'function'],
       ['a toJSON of an array', Object.assign([secret], { toJSON: () => ({}) }), 'function'],

@@ -10,6 +10,7 @@ import {
 } from '../../lib/errors.js'
 import { type DrizzleFactory, scopedSession } from '../../lib/drizzle/index.js'
 import '../../lib/index.js'
+import { cacheEnv } from './cached-schools.js'
 import { Dog } from './dogs.js'
 import { gate } from './gate.js'
 import { rejection } from './rejection.js'
@@ -98,6 +99,24 @@ export function scopedTopicCases(open: () => Promise<Stage>): void {
       }),
     ])
     expect(await has('Fido')).to.equal(false)
+  })
+
+  it('has nothing of a cache inside of a scope, which may end as it will', async () => {
+    const school = await created({ ...stage.url, ...cacheEnv() })
+    await school.save(new Dog('Fido'))
+    const learn = async () => {
+      const dog = await school.repository.get(Dog, Dog.createId('Fido'))
+      dog.addTrick('never')
+      await school.save(dog)
+      return (await school.repository.get(Dog, dog.id)).tricks
+    }
+    const tricks = async () => (await school.repository.get(Dog, Dog.createId('Fido'))).tricks
+    for (let time = 0; time < 2; time += 1) {
+      expect(await scope(learn, false)).to.deep.equal(['never'])
+      expect(await tricks()).to.deep.equal([])
+    }
+    await scope(learn)
+    expect(await tricks()).to.deep.equal(['never'])
   })
 
   it('leaves the scope’s transaction usable after a conflict', async () => {
