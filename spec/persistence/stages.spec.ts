@@ -320,6 +320,18 @@ describe('Compressed and encrypted states', function () {
       }
     })
 
+    it('is never told where it is a key, in the wrong variable', async function () {
+      const key = createKey()
+      for (const value of [key, `2026:${key}`, `a:${createKey()}, b:${key}`]) {
+        const error = await rejection(
+          new MemoryFactory({ CIPHER_TOPIC: value }).mapper(),
+          ProgrammingError,
+          'CIPHER_KEY',
+        )
+        expect(error.message).not.to.include(key)
+      }
+    })
+
     it('gives bytes, or is refused', async function () {
       const text = 'SECRET' as unknown as Uint8Array
       for (const [cipher, message] of [
