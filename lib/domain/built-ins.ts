@@ -75,9 +75,12 @@ export function copyOfBuiltIn(
 /** What there is to keep of an error of that type; the values are the error's own. */
 export function partsOfError(error: Error, type: string): ErrorParts {
   const properties: Record<string, unknown> = {}
-  // with what they are, so that an accessor is found to be one
-  for (const [key, property] of Object.entries(Object.getOwnPropertyDescriptors(error))) {
-    if (property.enumerable && key !== 'stack') Object.defineProperty(properties, key, property)
+  for (const key of Object.getOwnPropertyNames(error)) {
+    // not looked at: the platform makes its text then, of whatever name and message are, and fails where they make none
+    if (key === 'stack') continue
+    // with what they are, so that an accessor is found to be one
+    const property = Object.getOwnPropertyDescriptor(error, key)
+    if (property?.enumerable) Object.defineProperty(properties, key, property)
   }
   const parts: Record<string, unknown> = { type }
   for (const key of hiddenParts) {

@@ -121,7 +121,7 @@ export function upcast(
   let current = data
   for (let version = from; version <= steps.length; version++) {
     const made = resultOf(steps[version - 1], current, version, refuse)
-    if (isPlainObject(made)) current = made
+    if (isPlainObject(made)) current = ownValues(made, refuse)
     else if (!isPromise(made)) refuse(`step ${version} of its upcasts returns no plain object: let it return the data`)
     else {
       // Nobody will await it; refused here, its failure must not end the process as well.
@@ -129,8 +129,13 @@ export function upcast(
       refuse(`step ${version} of its upcasts returns a promise, but events are read at once`)
     }
   }
+  return current
+}
+
+/** A copy after each step: the next one may change what this one took from a constant of the module. */
+function ownValues(made: Record<string, unknown>, refuse: (why: string) => never): Record<string, unknown> {
   try {
-    return ownCopy(frozenCopy(current, 'what its upcasts make'))
+    return ownCopy(frozenCopy(made, 'what its upcasts make'))
   } catch (error) {
     return refuse(error instanceof ProgrammingError ? error.message : failed('copying what its upcasts make', error))
   }

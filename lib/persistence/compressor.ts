@@ -1,3 +1,4 @@
+import { constants as bufferConstants } from 'node:buffer'
 import { brotliCompressSync, brotliDecompressSync, constants, crc32, deflateSync, inflateSync } from 'node:zlib'
 import { MapperDeserialisationError, ProgrammingError } from '../errors.js'
 import { Environment } from './environment.js'
@@ -29,7 +30,8 @@ abstract class NodeCompressor implements Compressor {
 
   /** @throws ProgrammingError  `maxSize`, or `COMPRESSOR_MAX_SIZE` of an environment, is no integer from 1. */
   constructor(source: CompressorOptions | Environment = {}) {
-    this.#maxSize = maxSizeOf(source)
+    // what is more, Node takes for a mistake, and has no buffer for
+    this.#maxSize = Math.min(maxSizeOf(source), bufferConstants.MAX_LENGTH)
   }
 
   /** @throws ProgrammingError  The state has more than `maxSize` bytes: it could not be read again. */

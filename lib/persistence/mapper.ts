@@ -107,8 +107,12 @@ export class Mapper {
    */
   toDomainEvent(stored: StoredEvent | StoredText): DomainEvent {
     const event = this.decode(stored)
-    freeze(event.data)
-    freeze(event.metadata)
+    try {
+      freeze(event.data)
+      freeze(event.metadata)
+    } catch {
+      refuse(stored, 'its state is nested too deep') // the stack's end, which no event is stored with
+    }
     return Object.freeze(event)
   }
 

@@ -13,7 +13,14 @@ export async function compressorOf(env: Environment, topicBase?: string | URL): 
 
 /** The cipher that `CIPHER_TOPIC` names, a class or an object; else AES with `CIPHER_KEY`. `undefined` where neither is set. */
 export async function cipherOf(env: Environment, topicBase?: string | URL): Promise<Cipher | undefined> {
-  const cipher = await stageOf<Cipher>(env, 'CIPHER_TOPIC', env.get('CIPHER_TOPIC'), ['encrypt', 'decrypt'], topicBase)
+  const topic = env.get('CIPHER_TOPIC')
+  // errors of topics quote them
+  if (typeof topic === 'string' && looksLikeKey.test(topic)) {
+    throw new ProgrammingError(
+      `${env.variable('CIPHER_TOPIC')} must name a class or an object: a key belongs in CIPHER_KEY`,
+    )
+  }
+  const cipher = await stageOf<Cipher>(env, 'CIPHER_TOPIC', topic, ['encrypt', 'decrypt'], topicBase)
   return cipher ?? (env.get('CIPHER_KEY') === undefined ? undefined : new AesCipher(env))
 }
 
@@ -21,6 +28,9 @@ export async function cipherOf(env: Environment, topicBase?: string | URL): Prom
 export function readsPlain(env: Environment): boolean {
   return env.yes('CIPHER_READS_PLAIN', false)
 }
+
+/** 32 bytes in base64, as they stand in `CIPHER_KEY`, one or several. */
+const looksLikeKey = /(^|[:,\s])[A-Za-z0-9+/]{43}=?($|[,\s])/
 
 const builtIn: Readonly<Record<string, unknown>> = { zlib: ZlibCompressor, brotli: BrotliCompressor }
 

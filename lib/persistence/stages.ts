@@ -57,8 +57,7 @@ export class Stages {
   seal(state: Uint8Array, context: CipherContext): Awaitable<Uint8Array> {
     const compressed = this.#compressor ? escaped(checkBytes(this.#compressor.compress(state), 'compress')) : state
     if (!this.#cipher) return compressed
-    const encrypted = this.#cipher.encrypt(compressed, context)
-    return then(encrypted, markEncrypted)
+    return then(native(this.#cipher.encrypt(compressed, context)), markEncrypted)
   }
 
   /**
@@ -67,7 +66,11 @@ export class Stages {
    * @throws MapperDeserialisationError  It can't be opened; says why, without the state.
    */
   open(stored: Uint8Array, context: CipherContext): Awaitable<Uint8Array> {
-    if (!this.#cipher) return this.#decompressed(stored)
+    if (!this.#cipher) {
+      // no compressor has given that: it would have another byte before it
+      if (this.#compressor && stored[0] === encryptedMark) throw new MapperDeserialisationError(lacksCipher)
+      return this.#decompressed(stored)
+    }
     if (stored[0] !== encryptedMark) {
       if (this.#readsPlain) return this.#decompressed(stored)
       throw new MapperDeserialisationError(
@@ -76,7 +79,7 @@ export class Stages {
     }
     let decrypted: Awaitable<Uint8Array>
     try {
-      decrypted = this.#cipher.decrypt(stored.subarray(1), context)
+      decrypted = native(this.#cipher.decrypt(stored.subarray(1), context))
     } catch (error) {
       return failed('decrypting', error)
     }
@@ -100,9 +103,10 @@ export class Stages {
 
 /** Why such a state is no JSON, where its first byte tells. */
 export function hintAt(state: Uint8Array | string): string {
-  if (state[0] === encryptedMark) return ': it is encrypted, and no CIPHER_KEY or CIPHER_TOPIC is set'
-  return ''
+  return state[0] === encryptedMark ? `: ${lacksCipher}` : ''
 }
+
+const lacksCipher = 'it is encrypted, and no CIPHER_KEY or CIPHER_TOPIC is set'
 
 // What JSON of an event begins with: such a state is neither compressed nor encrypted.
 const openingBrace = 0x7b
@@ -128,8 +132,15 @@ function marked(mark: number, bytes: Uint8Array): Uint8Array {
   return both
 }
 
+/** Of whatever class the promise is: others may lack `catch`, or give nothing by `then`. */
+function native<T>(value: Awaitable<T>): Awaitable<T> {
+  return isPromise(value) ? Promise.resolve(value) : value
+}
+
 function checkBytes(bytes: unknown, method: string): Uint8Array {
   if (bytes instanceof Uint8Array) return bytes
+  // of a compressor, which nobody waits for; refused here, its failure must not end the process as well
+  if (isPromise(bytes)) Promise.resolve(bytes).catch(() => undefined)
   throw new ProgrammingError(`${method}() of the compressor or cipher must give a Uint8Array`)
 }
 

@@ -227,6 +227,16 @@ describe('Upcasting', () => {
     expect(shared.by).not.to.be.frozen
   })
 
+  it('gives each step values of its own, also where the one before it put in some that others have', () => {
+    const none: string[] = []
+    const steps = {
+      1: (d: Data) => ({ ...d, tags: none }),
+      2: (d: { tags: string[] }) => (d.tags.push('old'), d),
+    }
+    for (let time = 0; time < 3; time++) expect(run({}, steps)).to.deep.equal({ tags: ['old'] })
+    expect(none).to.deep.equal([])
+  })
+
   it('calls a step as a function, with the data alone', () => {
     const calls: unknown[][] = []
     run(

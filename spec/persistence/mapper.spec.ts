@@ -360,6 +360,17 @@ describe('Mapper', function () {
       })
     }
 
+    it('what is nested deeper than the stack goes', function () {
+      const deep = (text: string) =>
+        stored(`{"timestamp":"2026-11-21T10:20:30.400Z","data":{"a":${'['.repeat(2e5)}${text}${']'.repeat(2e5)}}}`)
+      for (const text of ['', '"_type_"']) {
+        expect(() => mapper.toDomainEvent(deep(text)))
+          .to.throw(MapperDeserialisationError)
+          .with.property('message')
+          .that.includes('"Dog.TrickAdded" of originator "fido", version 2')
+      }
+    })
+
     it('every state that was cut short, and bytes that are not UTF-8', function () {
       const whole = mapper.toStoredEvent(anEvent({ data: { name: 'Ann-1815' } }))
       for (let length = 0; length < whole.state.length; length++) {

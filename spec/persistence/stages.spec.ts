@@ -115,6 +115,32 @@ describe('Compressed and encrypted states', function () {
       }
     })
 
+    it('reads what it has written, however much it allows', function () {
+      for (const maxSize of [2 ** 32, Number.MAX_SAFE_INTEGER]) {
+        for (const compressor of [new ZlibCompressor({ maxSize }), new BrotliCompressor({ maxSize })]) {
+          expect(compressor.decompress(compressor.compress(Buffer.of(1, 2)))).to.deep.equal(Buffer.of(1, 2))
+        }
+      }
+    })
+
+    it('says of an encrypted state what is missing', function () {
+      const compressor = new ZlibCompressor()
+      const sealed = new Mapper({ transcoder, compressor, cipher: new AesCipher(createKey()) }).toStoredEvent(
+        anEvent({}),
+      )
+      const error = refuses(new Mapper({ transcoder, compressor }), sealed)
+      expect(error.message).to.include('it is encrypted, and no CIPHER_KEY')
+    })
+
+    it('that gives promises is refused, and leaves no rejection alone', async function () {
+      const later = () => Promise.reject(new Error('SECRET')) as unknown as Uint8Array
+      const mapper = new Mapper({ transcoder, compressor: { compress: later, decompress: later } })
+      expect(() => mapper.toStoredEvent(anEvent({}))).to.throw(ProgrammingError, 'compress()')
+      expect(() => mapper.toDomainEvent({ ...row(), state: Buffer.of(1) })).to.throw(ProgrammingError, 'decompress()')
+      // mocha fails the run at an unhandled rejection
+      await new Promise((resolve) => setImmediate(resolve))
+    })
+
     it('reads what was stored before it, and what the other one has written', function () {
       const event = anEvent({ data: { trick: 'sit' } })
       const mappers = [
@@ -294,6 +320,18 @@ describe('Compressed and encrypted states', function () {
       }
     })
 
+    it('is never told where it is a key, in the wrong variable', async function () {
+      const key = createKey()
+      for (const value of [key, `2026:${key}`, `a:${createKey()}, b:${key}`]) {
+        const error = await rejection(
+          new MemoryFactory({ CIPHER_TOPIC: value }).mapper(),
+          ProgrammingError,
+          'CIPHER_KEY',
+        )
+        expect(error.message).not.to.include(key)
+      }
+    })
+
     it('gives bytes, or is refused', async function () {
       const text = 'SECRET' as unknown as Uint8Array
       for (const [cipher, message] of [
@@ -368,6 +406,16 @@ describe('Compressed and encrypted states', function () {
         expect(await mapper.openEvents(stored, by)).to.deep.equal(events)
       }
       expect(most).to.be.above(1).and.at.most(16)
+    })
+
+    it('may give promises of another class, that have nothing but then', async function () {
+      const later = (bytes: Uint8Array) => {
+        const promise = { then: (next: (bytes: Uint8Array) => void) => void setImmediate(next, bytes) }
+        return promise as unknown as Promise<Uint8Array>
+      }
+      const mapper = new Mapper({ transcoder, cipher: { encrypt: later, decrypt: later } })
+      const events = [anEvent({}), anEvent({ originatorVersion: 3 })]
+      expect(await mapper.openEvents(await mapper.sealEvents(events))).to.deep.equal(events)
     })
 
     it('may also give what it has at once', async function () {

@@ -107,6 +107,14 @@ describe('Values of JavaScript’s own classes', () => {
     }
   })
 
+  it('keep errors whose name or message makes no text', () => {
+    const message = Object.create(null) as object
+    const error = Object.assign(new Error('gone'), { message })
+    expect((decode(encode(error)) as Error).message).to.deep.equal({})
+    const unnamed = Object.assign(new Error('Ann'), { name: Symbol('Ann') })
+    expect(() => encode(unnamed)).to.throw(TranscodingNotRegisteredError, 'a symbol')
+  })
+
   it('are what the bytes of a view say, not of all that it is a view of', () => {
     const bytes = Uint8Array.of(7, 7, 7, 7, 1, 0, 2, 0, 7, 7)
     const view = new Uint16Array(bytes.buffer, 4, 2)
