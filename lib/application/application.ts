@@ -240,7 +240,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       const snapshots = due && (await snapshotting?.prepare(due, domainEvents, this.#sure(taken.changed), recorder))
       const sealing = events.toStoredEvents(domainEvents)
       const storedEvents = isPromise(sealing) ? await sealing : sealing
-      if (cache) caching = this.#beginCaching(cache, taken.changed, domainEvents)
+      if (cache) caching = this.#beginCaching(cache, this.#sure(taken.changed), domainEvents)
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
@@ -455,9 +455,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     }
   }
 
-  /** Those that were not read in a transaction that was rolled back, with events that may not be there. */
+  /** Those whose state can be kept: not read in a transaction that was rolled back, with events that may not be there. */
   #sure(aggregates: readonly object[]): readonly object[] {
-    return aggregates.filter((aggregate) => !this.#order.isDoubtful(aggregate))
+    return aggregates.filter((aggregate) => this.#order.isSure(aggregate))
   }
 
   /** @throws ProgrammingError  Snapshots are not enabled. */

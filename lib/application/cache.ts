@@ -1,3 +1,4 @@
+import { isHalfChanged } from '../domain/aggregate.js'
 import { canHaveState, copyOfAggregate } from '../domain/aggregate-state.js'
 import { ownCopy } from '../domain/copy.js'
 import type { DomainEvent } from '../domain/event.js'
@@ -71,8 +72,8 @@ export class AggregateCache {
   /** By id; those used last at the end. */
   readonly #entries = new Map<string, Entry>()
   readonly #underWay = new Map<string, UnderWay>()
-  /** How many reads wait for the commits of their transactions. */
-  #waiting = 0
+  /** What was read in transactions, until these are committed. */
+  readonly #waiting = new Set<AwaitedCommit>()
 
   constructor(options: CacheOptions) {
     this.#options = options
@@ -98,6 +99,7 @@ export class AggregateCache {
 
   /** Forgets the aggregate of that id; without one, all of them. */
   forget(id?: string): void {
+    for (const each of this.#waiting) if (id === undefined || each.id === id) each.isForgotten = true
     const ids = id === undefined ? [...this.#entries.keys(), ...this.#underWay.keys()] : [id]
     for (const each of ids) {
       this.#entries.delete(each)
@@ -109,7 +111,7 @@ export class AggregateCache {
   /**
    * A save that begins; `undefined` where it is none of the cache's business.
    *
-   * @param aggregates  Those whose pending events are saved, now in the state that these have made.
+   * @param aggregates  Those whose pending events are saved, now in the state that these have made, as far as that is sure.
    * @param events  All that is saved.
    */
   beginSave(
@@ -159,18 +161,19 @@ export class AggregateCache {
   #keepAfterCommit(id: string, { aggregate, topic }: Made, transaction: OpenTransaction): void {
     const { deepCopy, maxSize } = this.#options
     // a transaction may read more than is ever kept
-    if (!aggregate || (maxSize > 0 && this.#waiting >= maxSize)) return
+    if (!aggregate || (maxSize > 0 && this.#waiting.size >= maxSize)) return
     const kept = deepCopy ? copyOfAggregate(aggregate) : aggregate
     if (!kept) return
     const entry = entryOf(kept, topic)
-    this.#waiting += 1
+    const awaited: AwaitedCommit = { id, isForgotten: false }
+    this.#waiting.add(awaited)
     transaction.onRollback(() => {
-      this.#waiting -= 1
+      this.#waiting.delete(awaited)
     })
     transaction.afterCommit(() => {
-      this.#waiting -= 1
+      this.#waiting.delete(awaited)
       // where it is the caller's own it may have gone on
-      if (isAsItWas(entry)) this.#keep(id, entry)
+      if (!awaited.isForgotten && isAsItWas(entry)) this.#keep(id, entry)
     })
   }
 
@@ -395,6 +398,13 @@ interface Change {
   copy: Entry | undefined
 }
 
+/** What a transaction has read, and that is to be kept once it is committed. */
+interface AwaitedCommit {
+  readonly id: string
+  /** Whether it must not be kept any more. */
+  isForgotten: boolean
+}
+
 /** Who reads one aggregate, and who shares the read after that. */
 interface UnderWay {
   round: Round
@@ -442,7 +452,7 @@ function versionOf(aggregate: object): number {
 /** Whether it has no events since it was cached: those of a caller who has the cached one itself. */
 function isAsItWas({ aggregate, version }: Entry): boolean {
   const { pendingEvents } = aggregate as { readonly pendingEvents?: readonly unknown[] }
-  return versionOf(aggregate) === version && !pendingEvents?.length
+  return versionOf(aggregate) === version && !pendingEvents?.length && !isHalfChanged(aggregate)
 }
 
 /** Whether it is the event that has made the aggregate what it is, and not another one of that version. */

@@ -1,3 +1,4 @@
+import { isHalfChanged } from '../domain/aggregate.js'
 import type { DomainEvent } from '../domain/event.js'
 import { ProgrammingError } from '../errors.js'
 import type { AggregateRecorder } from '../persistence/recorders.js'
@@ -16,6 +17,8 @@ export class SaveOrder {
   readonly #savedIn = new WeakMap<object, OpenTransaction>()
   /** Aggregates that were read in a transaction which was rolled back: perhaps from events that are not there. */
   readonly #doubtful = new WeakSet<object>()
+  /** Those of them too that were saved since: that says nothing of what their earlier events have made. */
+  readonly #everDoubtful = new WeakSet<object>()
 
   /**
    * The end of another save of one of these to wait for before events are taken; then ask again.
@@ -89,14 +92,15 @@ export class SaveOrder {
     if (transaction) for (const aggregate of aggregates) this.#savedIn.set(aggregate, transaction)
   }
 
-  /** Whether an aggregate was read in a transaction that was rolled back, and nothing was saved of it since. */
-  isDoubtful(aggregate: object): boolean {
-    return this.#doubtful.has(aggregate)
+  /** Whether an aggregate is what its events make it, for all that is known. */
+  isSure(aggregate: object): boolean {
+    return !this.#everDoubtful.has(aggregate) && !isHalfChanged(aggregate)
   }
 
   /** Notes that an aggregate was read in a transaction that was rolled back. */
   doubt(aggregate: object): void {
     this.#doubtful.add(aggregate)
+    this.#everDoubtful.add(aggregate)
   }
 }
 

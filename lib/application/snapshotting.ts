@@ -184,11 +184,13 @@ export class Snapshotting {
 
   async #taken(wanted: AggregateDefinition, id: string, version: number | undefined): Promise<Snapshot> {
     let replay: Replay
+    let isDamaged = false
     try {
       replay = await this.#read(id, version)
     } catch (error) {
       if (!(error instanceof MapperDeserialisationError)) throw error
       // perhaps a snapshot, which is then to be replaced; if it was an event, that is said again
+      isDamaged = true
       replay = await replayed(this.#events, id, version)
     }
     const { aggregate, definition } = replay
@@ -197,7 +199,9 @@ export class Snapshotting {
     const projector = this.#plan.projectorOf(definition)
     if (!projector) return snapshotOfAggregate(definition, aggregate)
     const due = { originatorId: id, definition, versions: [originOf(aggregate).version] }
-    const [snapshot] = await this.#projected(due, [], projector)
+    const [snapshot] = isDamaged
+      ? await this.#projected(due, [], projector, async () => undefined)
+      : await this.#projected(due, [], projector)
     if (!snapshot) throw notFound(id, version)
     return snapshot
   }
@@ -242,15 +246,19 @@ export class Snapshotting {
     return snapshots
   }
 
-  /** @param events  All of that originator's that are not stored yet. */
+  /**
+   * @param events  All of that originator's that are not stored yet.
+   * @param before  The snapshot to go on from.
+   */
   async #projected(
     { originatorId, definition, versions }: DueSnapshots,
     events: readonly DomainEvent[],
     projector: SnapshotProjector,
+    before = (id: string, version: number) => this.#usable(id, version),
   ): Promise<Snapshot[]> {
     const last = (events[0]?.originatorVersion ?? Infinity) - 1
     const upTo = Math.min(last, ...versions)
-    const begun = upTo < 1 ? undefined : await this.#usable(originatorId, upTo)
+    const begun = upTo < 1 ? undefined : await before(originatorId, upTo)
     const from = begun?.originatorVersion ?? 0
     const lte = Number.isFinite(last) ? last : versions.at(-1)
     const stored = lte === 0 ? [] : await this.#events.get(originatorId, { gt: from, lte })

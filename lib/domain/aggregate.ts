@@ -235,13 +235,27 @@ export function trigger(
   change?: () => unknown,
 ): unknown {
   const happened = newEvent(aggregate.id, aggregate.version + 1, event.topic, data)
-  const result =
-    change === undefined
-      ? run(event, aggregate, { ...happened, data: ownCopy(data) })
-      : whileApplying(event.topic, change)
+  let result: unknown
+  try {
+    result =
+      change === undefined
+        ? run(event, aggregate, { ...happened, data: ownCopy(data) })
+        : whileApplying(event.topic, change)
+  } catch (error) {
+    halfChanged.add(aggregate)
+    throw error
+  }
   moveOn(aggregate, happened.originatorVersion, new Date(happened.timestamp))
   addPending(aggregate, happened)
   return result
+}
+
+/**
+ * Whether an event failed to be applied to it when it was to happen: it may have changed what its events don't say, and is good
+ * for no snapshot and no cache.
+ */
+export function isHalfChanged(aggregate: object): boolean {
+  return halfChanged.has(aggregate)
 }
 
 /**
@@ -359,6 +373,7 @@ let currentConstruction: Construction | undefined
 let applying = 0
 
 const definitions = new WeakMap<Function, Definition>()
+const halfChanged = new WeakSet()
 
 const plain: Definition = new Definition('Aggregate', Aggregate, (event) => construct(plain, Aggregate, [], event))
 plain.add('Created')

@@ -79,7 +79,7 @@ function remake(value: object, copies: Copies): object | undefined {
   if (isHidden(value)) throw new CantBeCopied()
   // one of its own, so that it is told for an error; what it says are properties
   if (types.isNativeError(value)) return noted(value, new Error(), copies)
-  if (isOfPlatform(value)) return value
+  if (isOfPlatform(value) || isOfTemporal(value)) return value
   return undefined
 }
 
@@ -144,6 +144,11 @@ function isHidden(value: object): boolean {
     value instanceof WeakRef ||
     hiddenMember(Object.getPrototypeOf(value) as object | null) !== undefined
   )
+}
+
+/** Also of a package's `Temporal`, which keeps what its values are beside them, where no copy has it. */
+function isOfTemporal(value: object): boolean {
+  return Object.prototype.toString.call(value).startsWith('[object Temporal.')
 }
 
 /** Whether it is an instance of a class that the engine brings, or of one that extends it. */

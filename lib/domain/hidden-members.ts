@@ -74,6 +74,7 @@ function withoutTexts(source: string): string {
   let code = ''
   /** Of each open template: how many braces are open inside of its `${`. */
   const templates: number[] = []
+  const heads = new Heads()
   let index = 0
   while (index < source.length) {
     const rest = templates.length > 0 && source[index] === '}' && templates.at(-1) === 0
@@ -86,10 +87,11 @@ function withoutTexts(source: string): string {
           ? commentEnd(source, index)
           : character === '"' || character === "'"
             ? quotedEnd(source, index, character)
-            : character === '/' && beginsExpression(code)
+            : character === '/' && beginsExpression(code, heads)
               ? expressionEnd(source, index)
               : undefined
     if (skipped === undefined) {
+      heads.note(character, code)
       if (templates.length > 0) countBrace(templates, character)
       code += character
       index++
@@ -123,7 +125,9 @@ function commentEnd(source: string, start: number): number {
 
 function quotedEnd(source: string, start: number, quote: string): number {
   let index = start + 1
-  while (index < source.length && source[index] !== quote) index += source[index] === '\\' ? 2 : 1
+  // no text goes on in the next line: then it was none
+  while (index < source.length && source[index] !== quote && source[index] !== '\n')
+    index += source[index] === '\\' ? 2 : 1
   return index + 1
 }
 
@@ -137,10 +141,12 @@ function templateEnd(source: string, start: number): number {
   return index + 1
 }
 
-function expressionEnd(source: string, start: number): number {
+/** `undefined` where it is none, since the line ends before it. */
+function expressionEnd(source: string, start: number): number | undefined {
   let isInSet = false
   let index = start + 1
-  while (index < source.length && (isInSet || source[index] !== '/')) {
+  while (isInSet || source[index] !== '/') {
+    if (index >= source.length || source[index] === '\n') return undefined
     if (source[index] === '[') isInSet = true
     else if (source[index] === ']') isInSet = false
     index += source[index] === '\\' ? 2 : 1
@@ -148,12 +154,27 @@ function expressionEnd(source: string, start: number): number {
   return index + 1
 }
 
+/** Which parentheses are the head of a statement, as in `if (…)`, behind which no slash divides. */
+class Heads {
+  readonly #open: boolean[] = []
+  /** Whether the one that was closed last is one. */
+  isLast = false
+
+  /** @param code  What is before it. */
+  note(character: string | undefined, code: string): void {
+    if (character === '(') this.#open.push(/(?<![.\p{ID_Continue}$#])(?:if|while|for|with)\s*$/u.test(code.slice(-40)))
+    else if (character === ')') this.isLast = this.#open.pop() ?? false
+  }
+}
+
 /** Whether a slash behind that code begins a regular expression: it divides behind a value. */
-function beginsExpression(code: string): boolean {
+function beginsExpression(code: string, heads: Heads): boolean {
   const before = code.trimEnd()
   const word = /[\p{ID_Continue}$]+$/u.exec(before.slice(-30))?.[0]
   if (word !== undefined) return wordsBeforeValues.has(word)
-  return !/[)\]}]$/.test(before)
+  if (before.endsWith(')')) return heads.isLast
+  // behind a brace a statement begins: who divides an object or a function?
+  return !/(?:\]|\+\+|--)$/.test(before)
 }
 
 const wordsBeforeValues = new Set(

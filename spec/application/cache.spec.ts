@@ -293,6 +293,42 @@ describe('The cache of a repository, without copies,', () => {
         expect(await school.tricks('Fido')).to.deep.equal(['sit'])
       })
 
+      it('keeps nothing that was read in a transaction that is rolled back, and saved after it', async () => {
+        const { school } = await opened()
+        const other = new TrainingSchool({ persistence: school.factory })
+        await other.register('Fido')
+        let doubtful: Dog | undefined
+        await rolledBack(school, async () => {
+          await school.addTrick('Fido', 'never')
+          doubtful = await school.repository.get(Dog, fido)
+        })
+        await other.addTrick('Fido', 'sit')
+        for (const tricks of [
+          ['sit', 'stay'],
+          ['sit', 'stay', 'bow'],
+        ]) {
+          doubtful!.addTrick(tricks.at(-1)!)
+          await school.save(doubtful)
+          expect(await school.tricks('Fido')).to.deep.equal(tricks)
+        }
+      })
+
+      it('keeps nothing that an event has changed by half', async () => {
+        const { school } = await opened()
+        const made = new ContraryDog()
+        await school.save(made)
+        const dog = await school.repository.get(ContraryDog, made.id)
+        ContraryDog.isContrary = true
+        expect(() => {
+          dog.addTrick('never')
+        }).to.throw(RangeError)
+        ContraryDog.isContrary = false
+        expect((await school.repository.get(ContraryDog, made.id)).tricks).to.deep.equal([])
+        dog.addTrick('sit')
+        await school.save(dog)
+        expect((await school.repository.get(ContraryDog, made.id)).tricks).to.deep.equal(['sit'])
+      })
+
       it('gives a transaction a copy', async () => {
         const { school } = await opened()
         await school.register('Fido')
@@ -357,6 +393,24 @@ describe('repository.forget', () => {
     await school.repository.forget('dog')
     await rejection(school.repository.forget(''), ProgrammingError)
     await rejection(school.repository.get(Dog, 'dog'), AggregateNotFoundError)
+  })
+
+  it('forgets what a transaction has read, also if that commits later', async () => {
+    for (const fastForward of [true, false]) {
+      const { school, reads } = await watchedSchool(cacheEnv({ fastForward }))
+      const factory = school.factory
+      await new TrainingSchool({ persistence: factory }).register('Fido')
+      for (const id of [fido, undefined]) {
+        await school.transaction(async () => {
+          await school.tricks('Fido')
+          await school.repository.forget(id)
+        })
+        reads()
+        await school.tricks('Fido')
+        expect(reads()).to.deep.equal(['all'])
+        await school.repository.forget()
+      }
+    }
   })
 
   it('forgets what is being read just then', async () => {

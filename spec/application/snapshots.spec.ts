@@ -10,7 +10,7 @@ import type { Upcast } from '../../lib/domain/upcasts.js'
 import { MapperDeserialisationError, ProgrammingError } from '../../lib/errors.js'
 import { MemoryFactory } from '../../lib/memory/factory.js'
 import type { Cipher } from '../../lib/persistence/cipher.js'
-import type { SnapshotRecorder } from '../../lib/persistence/recorders.js'
+import type { AggregateRecorder, SnapshotRecorder } from '../../lib/persistence/recorders.js'
 import type { Snapshot } from '../../lib/persistence/snapshot.js'
 import { JsonTranscoder } from '../../lib/persistence/transcoder.js'
 import { Cat, Dog, Puppy } from '../support/dogs.js'
@@ -196,6 +196,33 @@ describe('What an application says of its snapshots', function () {
   })
 })
 
+describe('A snapshot of an aggregate that an event has changed by half', function () {
+  it('has what its events say', async () => {
+    @aggregate('Purse of coins')
+    class Purse extends Aggregate {
+      coins = 0
+      @event('Paid', 'coins')
+      pay(coins: number) {
+        this.coins += coins
+        if (coins < 0) throw new RangeError('not that many')
+      }
+    }
+    class Bank extends Application {
+      static readonly snapshottingIntervals = [[Purse, 3]]
+    }
+    const bank = new Bank({ persistence: new MemoryFactory() })
+    const purse = new Purse()
+    purse.pay(1)
+    expect(() => {
+      purse.pay(-5)
+    }).to.throw(RangeError)
+    purse.pay(2)
+    await bank.save(purse)
+    expect(await bank.snapshots.get(purse.id)).to.have.lengthOf(1)
+    expect((await bank.repository.get(Purse, purse.id)).coins).to.equal(3)
+  })
+})
+
 describe('Snapshots of a decider', function () {
   it('are taken by hand and by intervals, and read', async () => {
     class Foxes extends Application {
@@ -269,6 +296,17 @@ describe('A snapshotting projector', function () {
       [6, ['all']],
     ])
     expect(await states(await take(() => undefined))).to.deep.equal([])
+  })
+
+  it('begins anew by hand where a former snapshot is damaged', async () => {
+    const { school, id } = await take(((initial, events, replay) =>
+      replay(initial, events)) satisfies SnapshotProjector<Dog>)
+    const recorder = (await school.factory.aggregateRecorder('snapshots')) as AggregateRecorder & SnapshotRecorder
+    const stored = await recorder.selectEvents(id)
+    for (const each of stored) await recorder.replaceSnapshot({ ...each, state: new Uint8Array([0]) })
+    await rejection(school.repository.get(Dog, id), MapperDeserialisationError)
+    await school.takeSnapshot(Dog, id)
+    expect((await school.repository.get(Dog, id)).tricks).to.have.lengthOf(5)
   })
 
   it('fails the save where it gives something else', async () => {

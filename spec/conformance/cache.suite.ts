@@ -1,6 +1,12 @@
 import { expect } from 'chai'
 import { AggregateNotFoundError, AggregateTypeError, RecordConflictError } from '../../lib/errors.js'
-import { everyGetIsTheReplay, expectLast, manyAtOnce, rolledBack } from '../support/cache-model.js'
+import {
+  everyGetIsTheReplay,
+  expectLast,
+  keepsNothingDoubtful,
+  manyAtOnce,
+  rolledBack,
+} from '../support/cache-model.js'
 import { cachedSchool, waysOfCaching } from '../support/cached-schools.js'
 import type { DefineCase } from '../support/cases.js'
 import { Cat, Dog } from '../support/dogs.js'
@@ -46,6 +52,11 @@ export function cacheSuite(define: DefineCase): void {
         })
         await expectLast(opened, school)
         expect(await school.tricks('Fido')).to.deep.equal(['sit', 'stay'])
+      })
+
+      define('keeps nothing that was read in a transaction that is rolled back, and saved after it', async (opened) => {
+        const { school } = cachedSchool(opened, switches)
+        await keepsNothingDoubtful(opened, school)
       })
 
       define('shows nobody else what is not committed', async (opened) => {

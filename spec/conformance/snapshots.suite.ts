@@ -306,6 +306,11 @@ export function snapshotsSuite(define: DefineCase, _backend: Backend): void {
       await school.save(doubtful)
       expect(await school.tricks('Fido')).to.deep.equal(['trick 2', 'bow', 'sit'])
       await expectSame(opened, school, await plainSchool(opened).repository.get(Dog, dog.id))
+      // that it was saved since says nothing of what it had before
+      for (let version = 5; version <= 8; version++) doubtful!.addTrick(`trick ${version}`)
+      await school.save(doubtful)
+      expect(await snapshotVersions(school, dog)).to.deep.equal([4, 8])
+      await expectSame(opened, school, dog)
     })
 
     define('wait with their events where autoflush is off', async (opened) => {

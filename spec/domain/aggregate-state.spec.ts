@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'chai'
+import { Temporal } from 'temporal-polyfill'
 import { Aggregate, definitionOfInstance } from '../../lib/domain/aggregate.js'
 import { canHaveState, copyOfAggregate, originOf } from '../../lib/domain/aggregate-state.js'
 import { aggregate, event } from '../../lib/domain/decorators.js'
@@ -158,6 +159,12 @@ describe('The state of a class with #private members', function () {
       ['class A { a(x) { return /#a/.test(x) } b = [/#b/, /"/] ; #c }', '#c'],
       ['class A { a = 4 / 2; #b = "/" }', '#b'],
       ['class A { a(x) { return `}` + x } #b }', '#b'],
+      ['class A{n=0;half(){return this.n++/2}#b=0;get b(){return this.#b/2}}', '#b'],
+      ['class A { a(x) { if (x) /"/.test(x) } #b = 0 }', '#b'],
+      ['class A { a(x) { while ((x)) /`/.exec(x) } #b = 0 }', '#b'],
+      ["class A { a(x) { if (x) {} /it's/.test(x) } #b = 0 }", '#b'],
+      ['class A { a(x) { for (;;) /#a/.test(x) } b(x) { return this.if(x) / 2 } #c = "/" }', '#c'],
+      ['class A { a(x) { return x\n /2\n } #b = 0; c = 1 / 2 }', '#b'],
       ['class A { a() { return __classPrivateFieldGet(this, _A_a, "f") } }', '__classPrivateFieldGet'],
       ['class A { constructor() { __privateAdd(this, _a, 1) } }', '__privateAdd'],
       ['class A { a = "__privateAdd"; }', undefined],
@@ -246,6 +253,11 @@ describe('A deep copy', function () {
     expect(copy['self']).to.equal(copy)
     expect(copy.views[0]!.buffer).to.equal(copy.views[1]!.buffer)
     expect(copy.views[0]!.buffer).to.not.equal(bytes.buffer)
+  })
+
+  it('keeps the values of a package’s Temporal, which never change', function () {
+    const date = Temporal.PlainDate.from('2026-11-22')
+    expect(String(deepCopy({ dates: [date] })!.dates[0])).to.equal('2026-11-22')
   })
 
   it('is none where something can’t be copied', function () {

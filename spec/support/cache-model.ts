@@ -80,6 +80,24 @@ export async function expectLast(opened: Opened, school: TrainingSchool, id = Do
   if (!isDeepStrictEqual(cached, last)) expect(cached).to.deep.equal(last)
 }
 
+/** What was read in a transaction that is rolled back has an event that never was, whatever is saved of it then. */
+export async function keepsNothingDoubtful(opened: Opened, school: TrainingSchool): Promise<void> {
+  const id = Dog.createId('Fido')
+  const other = schoolOn(opened, school.name)
+  await other.register('Fido')
+  let doubtful: Dog | undefined
+  await rolledBack(school, async () => {
+    await school.addTrick('Fido', 'never')
+    doubtful = await school.repository.get(Dog, id)
+  })
+  await other.addTrick('Fido', 'sit')
+  for (const trick of ['stay', 'bow']) {
+    doubtful?.addTrick(trick)
+    await school.save(doubtful)
+    await expectLast(opened, school)
+  }
+}
+
 /** One step of a model: who does what, and how it ends. */
 interface Step {
   readonly by: 'cached' | 'other'
