@@ -11,7 +11,7 @@ import { readerBesideTransactions } from './postgres/reader.js'
 import { type BenchServer, openServer } from './postgres/server.js'
 import { columns, columnTitles, goalColumns, machineLines, places, titles, writeReport } from './report.js'
 import { sqliteCases } from './sqlite/cases.js'
-import { typeCheck } from './type-check.js'
+import { typeChecks } from './type-check.js'
 
 const { values: options } = parseArgs({
   options: {
@@ -102,7 +102,7 @@ async function measureOtherGoals({ url }: BenchServer): Promise<Outcome[]> {
   return [
     await readerBesideTransactions(url, options.quick ? 1 : 5),
     ...otherOutcomes,
-    typeCheck(options.quick ? 1 : 5),
+    ...typeChecks(options.quick ? 1 : 5),
   ]
 }
 
