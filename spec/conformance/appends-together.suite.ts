@@ -99,7 +99,7 @@ export function appendsTogetherSuite(define: DefineCase): void {
         expect(await recorder.maxNotificationId()).to.equal(null)
         expect(await recorder.insertEvents([storedEvent('late 0', 1)])).to.have.length(1)
       },
-      { poolTimeoutMs: 100 },
+      { poolTimeoutMs: 300 },
     )
 
     define('settle all, ten thousand at once', async ({ factory }) => {

@@ -289,7 +289,7 @@ export function sessionsSuite(define: DefineCase, backend: Backend): void {
           const error = await rejection(
             second.run(() => school.register('Rex')),
             OperationalError,
-            /^Waited 100 ms for the (writer|connection) of .*, which was not free in that time/,
+            /^Waited 300 ms for the (writer|connection) of .*, which was not free in that time/,
           )
           expect(error.retryable).to.equal(true)
           await first.close()
@@ -297,7 +297,7 @@ export function sessionsSuite(define: DefineCase, backend: Backend): void {
           await second.commit()
           expect(await school.tricks('Rex')).to.deep.equal([])
         },
-        { poolTimeoutMs: 100 },
+        { poolTimeoutMs: 300 },
       )
 
       define('that is closed while it waits to write leaves the writer to others', async (opened) => {
@@ -346,7 +346,7 @@ export function sessionsSuite(define: DefineCase, backend: Backend): void {
         await session.run(() => rejection(opened.datastore.close(), ProgrammingError))
         await session.close()
       },
-      { poolTimeoutMs: 100 },
+      { poolTimeoutMs: 300 },
     )
   })
 

@@ -630,7 +630,7 @@ export function transactionsSuite(define: DefineCase, backend: Backend): void {
         await rejection(recorder.insertEvents([storedEvent('dog', 2)]), InterfaceError)
         await rejection(recorder.transaction(), InterfaceError)
       },
-      { poolTimeoutMs: 100 },
+      { poolTimeoutMs: 300 },
     )
 
     define('closes twice, and at the same time, without harm', async ({ datastore, factory }) => {
