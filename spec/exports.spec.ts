@@ -56,6 +56,7 @@ const names: Readonly<Record<string, readonly string[]>> = {
     'ProgrammingError',
     'RecordConflictError',
     'Repository',
+    'SnapshotStore',
     'TopicError',
     'TranscodingNotRegisteredError',
     'WaitInterruptedError',

@@ -11,10 +11,10 @@ import { EventStore } from '../persistence/event-store.js'
 import { Factory, resolveFactoryClass } from '../persistence/factory.js'
 import { Mapper, requireStages } from '../persistence/mapper.js'
 import { outsideOfEverything } from '../persistence/outside.js'
-import type { ApplicationRecorder } from '../persistence/recorders.js'
+import type { AggregateRecorder, ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Snapshot } from '../persistence/snapshot.js'
-import type { SnapshotStore } from '../persistence/snapshot-store.js'
+import { SnapshotStore } from '../persistence/snapshot-store.js'
 import { cipherOf, compressorOf, readsPlain } from '../persistence/stage-topics.js'
 import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
@@ -384,6 +384,11 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     return new EventStore(mapper, recorder)
   }
 
+  /** Makes the snapshot store, where there are snapshots. Called when the application connects. */
+  protected async constructSnapshotStore(mapper: Mapper, recorder: AggregateRecorder): Promise<SnapshotStore> {
+    return new SnapshotStore(mapper, recorder)
+  }
+
   /** Makes the repository. Called once, by the constructor: fields of a subclass are not there yet. */
   protected constructRepository(source: RepositorySource): Repository {
     return new Repository(source)
@@ -521,7 +526,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
         recorder,
         events,
         cache: cacheOf(this.env),
-        snapshotting: await Snapshotting.of(statics, this.env, factory, mapper, events),
+        snapshotting: await Snapshotting.of(statics, this.env, factory, events, async (recorder) =>
+          made('constructSnapshotStore', await this.constructSnapshotStore(mapper, recorder), SnapshotStore),
+        ),
       }
     } catch (error) {
       if (!this.#given) await factory.close()

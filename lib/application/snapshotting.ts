@@ -9,10 +9,9 @@ import { MapperDeserialisationError, ProgrammingError } from '../errors.js'
 import type { Environment } from '../persistence/environment.js'
 import type { EventStore } from '../persistence/event-store.js'
 import type { Factory } from '../persistence/factory.js'
-import type { Mapper } from '../persistence/mapper.js'
 import type { AggregateRecorder } from '../persistence/recorders.js'
 import { refuseSnapshot, type Snapshot } from '../persistence/snapshot.js'
-import { SnapshotStore } from '../persistence/snapshot-store.js'
+import type { SnapshotStore } from '../persistence/snapshot-store.js'
 import type { StoredEvent } from '../persistence/stored-event.js'
 import type { OpenTransaction, Transactional } from '../persistence/transactional.js'
 import { type Begun, replayed } from './reading.js'
@@ -44,21 +43,27 @@ export class Snapshotting {
     statics: SnapshottingStatics,
     env: Environment,
     factory: Factory,
-    mapper: Mapper,
     events: EventStore,
+    makeStore: (recorder: AggregateRecorder) => Promise<SnapshotStore>,
   ): Promise<Snapshotting | undefined> {
     const plan = new SnapshottingPlan(statics)
     // its own environment may say more than that of a factory that it was given
     if (!env.yes('IS_SNAPSHOTTING_ENABLED', plan.isOn || factory.isSnapshottingEnabled()) && !plan.isOn)
       return undefined
-    return new Snapshotting(plan, mapper, await factory.aggregateRecorder('snapshots', { ready: false }), events)
+    const recorder = await factory.aggregateRecorder('snapshots', { ready: false })
+    return new Snapshotting(plan, await makeStore(recorder), recorder, events)
   }
 
-  private constructor(plan: SnapshottingPlan, mapper: Mapper, recorder: AggregateRecorder, events: EventStore) {
+  private constructor(
+    plan: SnapshottingPlan,
+    store: SnapshotStore,
+    recorder: AggregateRecorder & { ready?(): Promise<void> },
+    events: EventStore,
+  ) {
     this.#plan = plan
+    this.store = store
     this.#recorder = recorder
     this.#events = events
-    this.store = new SnapshotStore(mapper, recorder)
   }
 
   /** Creates the table, where it is missing. */

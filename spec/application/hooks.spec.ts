@@ -9,9 +9,12 @@ import { sqlite } from '../../lib/sqlite/index.js'
 import { MemoryFactory } from '../../lib/memory/factory.js'
 import type { Environment } from '../../lib/persistence/environment.js'
 import { EventStore } from '../../lib/persistence/event-store.js'
+import { AesCipher, type Cipher, createKey } from '../../lib/persistence/cipher.js'
+import { BrotliCompressor, type Compressor } from '../../lib/persistence/compressor.js'
 import type { Factory } from '../../lib/persistence/factory.js'
 import { Mapper } from '../../lib/persistence/mapper.js'
-import type { ApplicationRecorder } from '../../lib/persistence/recorders.js'
+import type { AggregateRecorder, ApplicationRecorder } from '../../lib/persistence/recorders.js'
+import { SnapshotStore } from '../../lib/persistence/snapshot-store.js'
 import type { StoredEvent } from '../../lib/persistence/stored-event.js'
 import { JsonTranscoder, type Transcoder } from '../../lib/persistence/transcoder.js'
 import { Dog } from '../support/dogs.js'
@@ -110,6 +113,31 @@ describe('A hook of an application', () => {
     expect(given).to.have.length(1).and.have.nested.property('[0]').instanceOf(JsonTranscoder)
   })
 
+  it('constructCompressor and constructCipher give what states pass on their way', async () => {
+    class School extends TrainingSchool {
+      protected override async constructCompressor(): Promise<Compressor> {
+        return new BrotliCompressor()
+      }
+      protected override async constructCipher(): Promise<Cipher> {
+        return new AesCipher(createKey())
+      }
+    }
+    const school = new School()
+    await school.register('Fido')
+    const [stored] = await school.recorder.selectEvents(Dog.createId('Fido'))
+    expect(stored?.state[0], 'what is encrypted begins with that').to.equal(0xc1)
+    expect(await school.tricks('Fido')).to.deep.equal([])
+  })
+
+  it('constructMapper that leaves out the cipher is refused: states would be stored plain', async () => {
+    class School extends TrainingSchool {
+      protected override async constructMapper(_factory: Factory, { transcoder }: MapperParts): Promise<Mapper> {
+        return new Mapper({ transcoder })
+      }
+    }
+    await rejection(new School({ env: { CIPHER_KEY: createKey() } }).ready(), ProgrammingError, 'cipher')
+  })
+
   it('constructRecorder gives the recorder', async () => {
     const inserted: string[] = []
     class School extends TrainingSchool {
@@ -146,6 +174,23 @@ describe('A hook of an application', () => {
     await school.save(new Dog('Fido'), new Dog('Rex'))
     await school.events.put(new Dog('Ann').collectEvents())
     expect(put).to.deep.equal([2, 1])
+  })
+
+  it('constructSnapshotStore gives the snapshot store, where there are snapshots', async () => {
+    const made: AggregateRecorder[] = []
+    class School extends TrainingSchool {
+      protected override async constructSnapshotStore(mapper: Mapper, recorder: AggregateRecorder) {
+        made.push(recorder)
+        return new SnapshotStore(mapper, recorder)
+      }
+    }
+    await new School().register('Fido')
+    expect(made).to.deep.equal([])
+    const school = new School({ env: { IS_SNAPSHOTTING_ENABLED: 'yes' } })
+    await school.register('Fido')
+    await school.takeSnapshot(Dog, Dog.createId('Fido'))
+    expect(made).to.have.length(1)
+    expect(await made[0]?.selectEvents(Dog.createId('Fido'))).to.have.length(1)
   })
 
   it('constructRepository gives the repository', async () => {

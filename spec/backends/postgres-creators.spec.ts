@@ -120,7 +120,7 @@ describePostgres('Connections to PostgreSQL by a function of the user’s', func
     it('says how many connections there are, before DRIZZLE_POOL_SIZE', async () => {
       const school = made(() => ({ options: { ...place(), max: 1 } }), {
         DRIZZLE_POOL_SIZE: '5',
-        DRIZZLE_POOL_TIMEOUT_MS: '100',
+        DRIZZLE_POOL_TIMEOUT_MS: '500',
       })
       await school.ready()
       await school.transaction(async () => {
@@ -327,9 +327,9 @@ describePostgres('Connections to PostgreSQL by a function of the user’s', func
     let answer: (given: { options: PostgresConnectionOptions; close: () => void }) => void = () => undefined
     let isSlow = true
     const school = made(() => (isSlow ? new Promise((resolve) => (answer = resolve)) : { options: place() }), {
-      DRIZZLE_POOL_TIMEOUT_MS: '60',
+      DRIZZLE_POOL_TIMEOUT_MS: '500',
     })
-    const error = await rejection(school.ready(), OperationalError, '60 ms')
+    const error = await rejection(school.ready(), OperationalError, '500 ms')
     expect(error).to.include({ retryable: true, code: 'CONNECT_TIMEOUT' })
     await new Promise<void>((close) => answer({ options: place(), close }))
     isSlow = false

@@ -109,9 +109,9 @@ describePostgres('An application on PostgreSQL by its environment', () => {
   it('has a datastore of its own where its options differ', async () => {
     const env = { DRIZZLE_URL: urlOfPlace() }
     const school = await created('School', env)
-    const impatient = await created('School', { ...env, DRIZZLE_POOL_TIMEOUT_MS: '100' })
+    const patient = await created('School', { ...env, DRIZZLE_POOL_TIMEOUT_MS: '60000' })
     const small = await created('School', { ...env, DRIZZLE_POOL_SIZE: '1' })
-    const datastores = [school, impatient, small].map(({ factory }) => factory.datastore)
+    const datastores = [school, patient, small].map(({ factory }) => factory.datastore)
     expect(new Set(datastores).size).to.equal(3)
     await school.save(new Dog('Fido'))
     expect(await small.repository.has(Dog.createId('Fido'))).to.equal(true)
@@ -121,7 +121,7 @@ describePostgres('An application on PostgreSQL by its environment', () => {
     const school = await created('School', {
       DRIZZLE_URL: urlOfPlace(),
       DRIZZLE_POOL_SIZE: '2',
-      DRIZZLE_POOL_TIMEOUT_MS: '150',
+      DRIZZLE_POOL_TIMEOUT_MS: '500',
     })
     const datastore = school.factory.datastore as Datastore
     await school.transaction(async () => {
@@ -129,7 +129,7 @@ describePostgres('An application on PostgreSQL by its environment', () => {
       const third = await rejection(
         datastore.outside(() => datastore.transaction()),
         OperationalError,
-        '150 ms',
+        '500 ms',
       )
       expect(third.retryable).to.equal(true)
       await second.rollback()

@@ -68,11 +68,14 @@ export function applicationRecorderSuite(define: DefineCase): void {
       const events = Array.from({ length: 12 }, (_, i) => storedEvent('dog', i + 1, { topic: topics[i % 3]! }))
       const ids = await recorder.insertEvents(events)
       const bounds = [undefined, null, -5, 0, 1, 3, 12, 13, 1000]
+      // Of all combinations each fifth, in which any three values meet, as no list has a multiple of 5 values.
+      let combination = 0
       for (const start of bounds) {
         for (const stop of bounds) {
           for (const limit of [0, 1, 4, 100]) {
             for (const wanted of [undefined, [], ['Cat.Napped'], ['Dog.Registered', 'Cat.Napped'], ['Nothing'], ['']]) {
               for (const inclusiveOfStart of [undefined, true, false]) {
+                if (combination++ % 5 !== 0) continue
                 const expected = ids
                   .filter((id) => (inclusiveOfStart === false && start != null ? id > start : id >= (start ?? 0)))
                   .filter((id) => id <= (stop ?? Infinity))

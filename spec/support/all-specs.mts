@@ -19,6 +19,7 @@ const project = fileURLToPath(new URL('../../..', import.meta.url))
  */
 const leftOut = [
   'spec/architecture.',
+  'spec/bundlers.',
   'spec/drizzle-versions.',
   'spec/domain/',
   'spec/persistence/',
@@ -39,17 +40,6 @@ const leftOut = [
   'spec/backends/sqlite-processes.',
   'spec/backends/sqlite-shared-',
 ]
-
-/** On a Drizzle that is to come only: the same cases elsewhere show how far we are. */
-const leftOutForNow = [
-  'spec/docs.',
-  'spec/backends/postgres-retries.',
-  'spec/backends/postgres-schema.',
-  'spec/backends/sqlite-file.',
-  'spec/backends/sqlite-memory.',
-]
-
-if (process.env.OTHER_DRIZZLE === 'drizzle-orm-1') leftOut.push(...leftOutForNow)
 
 describe('drizzle-orm, in this run', () => {
   it(`is ${process.env.OTHER_DRIZZLE} (${npmVersion})`, async () => {

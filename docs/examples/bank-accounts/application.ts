@@ -26,6 +26,9 @@ export interface StatementLine {
 
 /** What one can do at the bank. */
 export class BankAccounts extends Application {
+  /** Accounts live long: a snapshot of every 50th version is what a read begins with. */
+  static readonly snapshottingIntervals = [[BankAccount, 50]] as const
+
   /** @returns The account's id. */
   async openAccount(holder: string): Promise<string> {
     const account = new BankAccount(holder)

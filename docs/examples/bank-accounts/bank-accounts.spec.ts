@@ -112,6 +112,19 @@ function cases(open: () => Promise<Place>): void {
     assert.equal(await bank.balance(ann), 0)
   })
 
+  it('have a snapshot of every fiftieth version, and the whole statement all the same', async () => {
+    const ann = await accountWith(0)
+    for (let count = 0; count < 60; count++) await bank.deposit(ann, 1_00)
+
+    const snapshots = await bank.snapshots.get(ann)
+    assert.deepEqual(
+      snapshots.map(({ originatorVersion }) => originatorVersion),
+      [50],
+    )
+    assert.equal(await bank.balance(ann), 60_00)
+    assert.equal((await bank.statement(ann)).length, 60)
+  })
+
   it('hold the same money as before when transfers cross', async () => {
     const [ann, bob] = [await accountWith(100_00, 'Ann'), await accountWith(100_00, 'Bob')]
     await Promise.all([

@@ -388,7 +388,9 @@ function connect(Database: DatabaseClass, file: string, options: SqliteConnectio
 async function loadDriver(): Promise<DatabaseClass> {
   let version: string
   try {
-    version = (createRequire(import.meta.url)('better-sqlite3/package.json') as { version: string }).version
+    // bundlers leave import.meta empty in CommonJS, where __filename is there instead
+    const here = (import.meta.url as string | undefined) ?? __filename
+    version = (createRequire(here)('better-sqlite3/package.json') as { version: string }).version
   } catch (error) {
     throw new InterfaceError('SQLite needs the package better-sqlite3: npm install better-sqlite3@12', { cause: error })
   }
