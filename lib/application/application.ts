@@ -403,12 +403,14 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
   }
 
   async #mapperParts(factory: Factory): Promise<MapperParts> {
-    const transcoder = made('constructTranscoder', await this.constructTranscoder(factory))
-    if (transcoder instanceof JsonTranscoder) this.registerTranscodings(transcoder)
+    const transcoder = made('constructTranscoder', await this.constructTranscoder(factory), ['encode', 'decode'])
+    if (transcoder instanceof JsonTranscoder) refuseToWait(this.registerTranscodings(transcoder))
+    const compressor = await this.constructCompressor(factory)
+    const cipher = await this.constructCipher(factory)
     return {
       transcoder,
-      compressor: await this.constructCompressor(factory),
-      cipher: await this.constructCipher(factory),
+      compressor: compressor ? made('constructCompressor', compressor, ['compress', 'decompress']) : undefined,
+      cipher: cipher ? made('constructCipher', cipher, ['encrypt', 'decrypt']) : undefined,
       readsPlain: readsPlain(this.env) || undefined, // where it says nothing, the factory's own variables count
     }
   }
@@ -514,7 +516,10 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       requireStages(mapper, parts) // states would be stored other than asked for
       await factory.datastore.ready()
       this.#deferredFactory.datastore.tell(factory.datastore)
-      const recorder = made('constructRecorder', await this.constructRecorder(factory))
+      const recorder = made('constructRecorder', await this.constructRecorder(factory), [
+        'insertEvents',
+        'selectEvents',
+      ])
       const events = made('constructEventStore', await this.constructEventStore(mapper, recorder), EventStore)
       return {
         factory,
@@ -537,10 +542,25 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
  *
  * @throws ProgrammingError  It has made something else, as an override that forgets to return it does.
  */
-function made<T>(hook: string, value: T, type?: abstract new (...args: never[]) => unknown): T {
-  if (type ? value instanceof type : typeof value === 'object' && value !== null) return value
+function made<T>(hook: string, value: T, type: (abstract new (...args: never[]) => unknown) | readonly string[]): T {
+  if (typeof type === 'function' ? value instanceof type : hasMethods(value, type)) return value
   throw new ProgrammingError(
     `${hook}() of the application must return what it is to make: call super.${hook}(…), or make it yourself`,
+  )
+}
+
+function hasMethods(value: unknown, names: readonly string[]): boolean {
+  return names.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
+}
+
+/** @throws ProgrammingError  An override is async, which the compiler lets pass: events could be stored before it is done. */
+function refuseToWait(registered: unknown): void {
+  if (!isPromise(registered)) return
+  // nobody will await it; refused here, its failure must not end the process as well
+  registered.catch(() => undefined)
+  throw new ProgrammingError(
+    'registerTranscodings() of the application must be done when it returns: override constructTranscoder(factory), which ' +
+      'may be async, and register there what has to be loaded first',
   )
 }
 

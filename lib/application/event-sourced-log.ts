@@ -118,6 +118,7 @@ class Log {
   }
 }
 
+/** The class of `EventSourcedLog`. */
 export const EventSourcedLog = new Proxy(Log, {
   apply: (log, _this, args) => new log(...(args as ConstructorParameters<typeof Log>)),
 }) as unknown as EventSourcedLogClass

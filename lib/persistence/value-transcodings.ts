@@ -1,8 +1,14 @@
 import { MapperDeserialisationError, ProgrammingError } from '../errors.js'
 import type { Transcoding } from './transcoder.js'
 
+/** A decimal number: its value is text, with all digits. */
+export interface DecimalNumber {
+  /** Its text: `'19.9'`. */
+  valueOf(): string
+}
+
 /** A class of decimal numbers: `Decimal` of decimal.js, `Big` of big.js, `BigNumber` of bignumber.js. */
-export interface DecimalClass<D extends { valueOf(): string }> {
+export interface DecimalClass<D extends DecimalNumber> {
   readonly prototype: D
   new (value: string): D
 }
@@ -15,7 +21,7 @@ export interface DecimalClass<D extends { valueOf(): string }> {
  * @param name  What is stored with each, for a second class of decimals. Never change it.
  * @throws ProgrammingError  It is no class.
  */
-export function decimalTranscoding<D extends { valueOf(): string }>(
+export function decimalTranscoding<D extends DecimalNumber>(
   decimalClass: DecimalClass<D>,
   name = 'decimal',
 ): Transcoding<D, string> {
@@ -39,17 +45,26 @@ export interface TemporalNamespace {
   readonly PlainTime: TemporalClass<object>
   readonly PlainYearMonth: TemporalClass<object>
   readonly PlainMonthDay: TemporalClass<object>
-  readonly Duration: { readonly prototype: object; from(fields: Partial<Record<Unit, number>>): object }
+  readonly Duration: DurationClass
+}
+
+/** Its class of durations, which are made of units. */
+export interface DurationClass {
+  readonly prototype: object
+  /** Makes a duration of so many of each unit. */
+  from(fields: Partial<Record<Unit, number>>): object
 }
 
 /** One of its classes whose values are text. */
 export interface TemporalClass<T> {
   readonly prototype: T
+  /** Makes a value of its text. */
   from(text: string): T
 }
 
 /** What of a date and time with a zone has to be known. */
 export interface ZonedDateTime {
+  /** The instant that it is, in any zone. */
   toInstant(): object
   readonly timeZoneId: string
   readonly calendarId: string

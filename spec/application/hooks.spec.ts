@@ -243,6 +243,14 @@ describe('A hook of an application', () => {
     ])
   })
 
+  it('registerTranscodings is refused where it is not done when it returns, and its failure is nobody’s', async () => {
+    for (const promise of [Promise.resolve(), Promise.reject(new Error('The module is not there'))]) {
+      const { school } = tracedSchool({ registerTranscodings: promise })
+      await rejection(school.register('Fido'), ProgrammingError, 'constructTranscoder(factory)')
+    }
+    await new Promise(setImmediate) // a rejection that nobody has handled would end the process here
+  })
+
   it('that gives nothing, or something else, is a ProgrammingError that names it', async () => {
     for (const hook of [
       'constructFactory',
@@ -251,12 +259,13 @@ describe('A hook of an application', () => {
       'constructRecorder',
       'constructEventStore',
     ]) {
-      for (const value of [
-        undefined,
-        null,
-        'text',
-        ...(hook === 'constructTranscoder' || hook === 'constructRecorder' ? [] : [{}]),
-      ]) {
+      for (const value of [undefined, null, 'text', {}, { encode: () => new Uint8Array(), insertEvents: () => [] }]) {
+        const { school } = tracedSchool({ [hook]: value })
+        await rejection(school.ready(), ProgrammingError, `${hook}()`)
+      }
+    }
+    for (const hook of ['constructCompressor', 'constructCipher']) {
+      for (const value of ['text', {}, { encrypt: () => new Uint8Array(), compress: () => new Uint8Array() }]) {
         const { school } = tracedSchool({ [hook]: value })
         await rejection(school.ready(), ProgrammingError, `${hook}()`)
       }
