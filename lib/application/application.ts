@@ -507,7 +507,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   async #connect(): Promise<Opened> {
     const statics = this.constructor as ApplicationStatics
-    for (const aggregateClass of statics.aggregates ?? []) definitionOf(aggregateClass)
+    const aggregates: unknown = statics.aggregates ?? []
+    if (!Array.isArray(aggregates)) throw new ProgrammingError('static aggregates must be a list: [Dog, Cat, Fox]')
+    for (const aggregateClass of aggregates) definitionOf(aggregateClass)
     const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()

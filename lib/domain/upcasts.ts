@@ -1,3 +1,4 @@
+import { kindOfError } from './error-kind.js'
 import { ProgrammingError } from '../errors.js'
 import { frozenCopy, isPlainObject, ownCopy } from './copy.js'
 import { isPlainFunction } from './signature.js'
@@ -198,7 +199,7 @@ function resultOf(
 }
 
 function failed(what: string, error: unknown): string {
-  return `${what} failed with ${error instanceof Error ? error.name : 'something that is no error'}`
+  return `${what} failed with ${kindOfError(error)}`
 }
 
 function isPromise(made: unknown): boolean {

@@ -1,3 +1,4 @@
+import { kindOfError } from '../domain/error-kind.js'
 import type { DomainEvent } from '../domain/event.js'
 import { findEvent, type EventDefinition } from '../domain/topics.js'
 import { upcast } from '../domain/upcasts.js'
@@ -297,7 +298,7 @@ export class Mapper {
     } catch (error) {
       // Ours say what is wrong without the state; others, of a user's transcoding or of the platform, may quote it.
       if (error instanceof EventSourcingError) refuse(stored, error.message + hintAt(state), error)
-      refuse(stored, `decoding it failed with ${error instanceof Error ? error.name : 'something that is no error'}`)
+      refuse(stored, `decoding it failed with ${kindOfError(error)}`)
     }
   }
 }

@@ -1,3 +1,4 @@
+import { kindOfError } from '../domain/error-kind.js'
 import { EventSourcingError, MapperDeserialisationError, ProgrammingError } from '../errors.js'
 import type { Cipher, CipherContext } from './cipher.js'
 import type { Compressor } from './compressor.js'
@@ -147,7 +148,5 @@ function checkBytes(bytes: unknown, method: string): Uint8Array {
 /** Ours say what is wrong without the state; others, of a user's stage or of the platform, may quote it. */
 function failed(what: string, error: unknown): never {
   if (error instanceof EventSourcingError) throw error
-  throw new MapperDeserialisationError(
-    `${what} it failed with ${error instanceof Error ? error.name : 'something that is no error'}`,
-  )
+  throw new MapperDeserialisationError(`${what} it failed with ${kindOfError(error)}`)
 }

@@ -95,6 +95,10 @@ describe('app.execute', () => {
       static readonly aggregates = [{}]
     }
     await rejection(Wrong.create(), ProgrammingError, 'or a decider')
+    class NoList extends Application {
+      static readonly aggregates = { Dog }
+    }
+    await rejection(new NoList().ready(), ProgrammingError, 'static aggregates must be a list')
   })
 })
 

@@ -284,6 +284,13 @@ describe('Upcasting', () => {
       ],
       [
         () => {
+          // what is set as its name may be anything
+          throw Object.assign(new RangeError('secret'), { name: 'secret' })
+        },
+        /failed with RangeError$/,
+      ],
+      [
+        () => {
           throw 'secret'
         },
         /failed with something that is no error$/,
