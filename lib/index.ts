@@ -2,6 +2,8 @@ import { registerLazyTopic, registerTopic } from './persistence/topic-loader.js'
 import * as memory from './memory/index.js'
 
 export * from './application/application.js'
+export type { MapperParts } from './application/construction.js'
+export type { Collectable, Saved } from './application/taken-events.js'
 export * from './application/event-sourced-log.js'
 export type { ExecuteArguments, ExecuteOptions } from './application/execution.js'
 export * from './application/notification-log.js'

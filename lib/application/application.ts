@@ -1,33 +1,30 @@
-import { giveBack } from '../domain/aggregate.js'
 import type { AnyDecider, Decider } from '../domain/decider.js'
-import type { DomainEvent } from '../domain/event.js'
 import { definitionOf } from '../domain/replay.js'
 import { InterfaceError, NotSupportedError, ProgrammingError } from '../errors.js'
 import type { AnyDatastore } from '../persistence/datastore.js'
-import type { Cipher } from '../persistence/cipher.js'
-import type { Compressor } from '../persistence/compressor.js'
 import { Environment } from '../persistence/environment.js'
 import { EventStore } from '../persistence/event-store.js'
-import { Factory, resolveFactoryClass } from '../persistence/factory.js'
+import { Factory } from '../persistence/factory.js'
 import { Mapper, requireStages } from '../persistence/mapper.js'
 import { outsideOfEverything } from '../persistence/outside.js'
-import type { AggregateRecorder, ApplicationRecorder } from '../persistence/recorders.js'
+import type { ApplicationRecorder } from '../persistence/recorders.js'
 import type { AnySession } from '../persistence/session.js'
 import type { Snapshot } from '../persistence/snapshot.js'
 import { SnapshotStore } from '../persistence/snapshot-store.js'
-import { cipherOf, compressorOf, readsPlain } from '../persistence/stage-topics.js'
 import { isPromise } from '../persistence/stages.js'
 import type { Recording } from '../persistence/stored-event.js'
-import { PassesTransactionsOn, type SessionOf, type Transactional } from '../persistence/transactional.js'
-import { JsonTranscoder, type Transcoder } from '../persistence/transcoder.js'
+import type { SessionOf, Transactional } from '../persistence/transactional.js'
 import { type AggregateCache, asksForCache, cacheOf, type CachedSave, type Place } from './cache.js'
+import { beginCaching, putWithCache } from './cached-saves.js'
+import { Construction, made } from './construction.js'
 import { type Deferred, DeferredFactory, DeferredRecorder } from './deferred.js'
 import { execute, type ExecuteArguments, type ExecuteOptions } from './execution.js'
 import { NotificationLog } from './notification-log.js'
-import { type AggregateClass, checkWanted, Repository, type RepositorySource } from './repository.js'
+import { type AggregateClass, checkWanted, Repository } from './repository.js'
 import { SaveOrder, type SaveUnderWay } from './save-order.js'
 import { Snapshotting } from './snapshotting.js'
 import type { SnapshottingStatics } from './snapshotting-plan.js'
+import { type Saved, TakenEvents } from './taken-events.js'
 
 /** What an application is constructed with. */
 export interface ApplicationOptions {
@@ -39,18 +36,6 @@ export interface ApplicationOptions {
   readonly persistence?: AnyDatastore | Factory | undefined
   /** Where relative topics start, such as `import.meta.url`. Default: the current directory. */
   readonly topicBase?: string | URL | undefined
-}
-
-/** What a mapper is made of: a transcoder, perhaps a compressor and a cipher. */
-export type MapperParts = ConstructorParameters<typeof Mapper>[0]
-
-/** What `save` takes: aggregates and domain events; `undefined` and `null` are passed over. */
-export type Saved = Collectable | DomainEvent<object> | undefined | null
-
-/** What has events to be saved: an aggregate. */
-export interface Collectable {
-  /** Takes the pending events, oldest first, and leaves none. */
-  collectEvents(): readonly DomainEvent[]
 }
 
 /** What a subclass may say of itself, as static members. */
@@ -80,7 +65,7 @@ interface Opened {
  * @see Python eventsourcing, `Application`.
  */
 export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
-  extends PassesTransactionsOn<SessionOf<D>>
+  extends Construction<SessionOf<D>>
   implements AsyncDisposable
 {
   readonly name: string
@@ -96,7 +81,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
    */
   readonly snapshots: Pick<SnapshotStore, 'get'>
   readonly notificationLog: NotificationLog
-  readonly #options: ApplicationOptions
   readonly #given: Factory | undefined
   readonly #deferredFactory: DeferredFactory
   #opened: Opened | undefined
@@ -107,10 +91,9 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
 
   /** @throws ProgrammingError  The class's name is none that tables can be named after, or `persistence` is neither. */
   constructor(options: ApplicationOptions = {}) {
-    super()
-    const statics = this.constructor as ApplicationStatics
     checkOptions(options)
-    this.#options = options
+    super(options.topicBase)
+    const statics = this.constructor as ApplicationStatics
     this.name = applicationName(options, statics, this.constructor.name)
     this.env = made('constructEnv', this.constructEnv(this.name, [statics.env, process.env, options.env]), Environment)
     this.#given = givenFactory(options, this.env)
@@ -140,7 +123,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     this.events = {
       put: async (domainEvents) => {
         const { events, cache } = await this.#open()
-        return cache ? this.#putWithCache(events, cache, domainEvents) : events.put(domainEvents)
+        return cache ? putWithCache(events, cache, this.#place(), domainEvents) : events.put(domainEvents)
       },
       get: async (originatorId, bounds) => (await this.#open()).events.get(originatorId, bounds),
     }
@@ -240,7 +223,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       const snapshots = due && (await snapshotting?.prepare(due, domainEvents, this.#sure(taken.changed), recorder))
       const sealing = events.toStoredEvents(domainEvents)
       const storedEvents = isPromise(sealing) ? await sealing : sealing
-      if (cache) caching = this.#beginCaching(cache, this.#sure(taken.changed), domainEvents)
+      if (cache) caching = beginCaching(cache, this.#place(), this.#sure(taken.changed), domainEvents)
       const transaction = recorder.currentTransaction?.()
       const checking = this.#order.check(aggregates, domainEvents, transaction, recorder)
       if (checking) await checking
@@ -317,143 +300,11 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     await this.close()
   }
 
-  /**
-   * Makes the application's environment. Called once, by the constructor: fields of a subclass are not there yet, and
-   * `this.env` neither.
-   *
-   * @param layers  Plain variables, weakest first: `static env`, `process.env`, the option `env`.
-   */
-  protected constructEnv(
-    name: string,
-    layers: readonly (Readonly<Record<string, unknown>> | null | undefined)[],
-  ): Environment {
-    return new Environment(name, ...layers)
-  }
-
-  /**
-   * Makes the factory where the option `persistence` has not given any; by default the one that `PERSISTENCE_MODULE` names.
-   * Called when the application connects; `close()` closes what it gave.
-   */
-  protected async constructFactory(env: Environment): Promise<Factory> {
-    const { topicBase } = this.#options
-    const topic = env.get('PERSISTENCE_MODULE') ?? 'eventsourcing-drizzle/memory'
-    const factoryClass = await resolveFactoryClass(topic, topicBase)
-    return new factoryClass({ env, topicBase })
-  }
-
-  /** Makes the transcoder, which `registerTranscodings` gets after that. Called when the application connects. */
-  protected async constructTranscoder(factory: Factory): Promise<Transcoder> {
-    return factory.transcoder()
-  }
-
-  /**
-   * Registers transcodings of the application's own types. Called when the application connects, before anything is stored
-   * or read, where the transcoder is a `JsonTranscoder`.
-   */
-  protected registerTranscodings(_transcoder: JsonTranscoder): void {
-    // none unless a subclass has some
-  }
-
-  /** Makes what makes states shorter, if anything does. Called when the application connects. */
-  protected async constructCompressor(factory: Factory): Promise<Compressor | undefined> {
-    // a factory that was given may know nothing of what is asked for here
-    return (await factory.compressor()) ?? compressorOf(this.env, this.#options.topicBase)
-  }
-
-  /** Makes what encrypts states, if anything does. Called when the application connects. */
-  protected async constructCipher(factory: Factory): Promise<Cipher | undefined> {
-    return (await factory.cipher()) ?? cipherOf(this.env, this.#options.topicBase)
-  }
-
-  /**
-   * Makes the mapper, by which events become bytes. Called when the application connects.
-   *
-   * @param parts  All that a mapper is made of. Give all of it to a mapper of your own: `new AuditedMapper(parts)`.
-   */
-  protected async constructMapper(factory: Factory, parts: MapperParts): Promise<Mapper> {
-    return factory.mapper(parts)
-  }
-
-  /** Makes the recorder, which creates its tables at its first use. Called when the application connects. */
-  protected async constructRecorder(factory: Factory): Promise<ApplicationRecorder> {
-    return factory.applicationRecorder({ ready: false })
-  }
-
-  /** Makes the event store, a mapper in front of a recorder. Called when the application connects. */
-  protected async constructEventStore(mapper: Mapper, recorder: ApplicationRecorder): Promise<EventStore> {
-    return new EventStore(mapper, recorder)
-  }
-
-  /** Makes the snapshot store, where there are snapshots. Called when the application connects. */
-  protected async constructSnapshotStore(mapper: Mapper, recorder: AggregateRecorder): Promise<SnapshotStore> {
-    return new SnapshotStore(mapper, recorder)
-  }
-
-  /** Makes the repository. Called once, by the constructor: fields of a subclass are not there yet. */
-  protected constructRepository(source: RepositorySource): Repository {
-    return new Repository(source)
-  }
-
-  /** Makes the notification log. Called once, by the constructor: fields of a subclass are not there yet. */
-  protected constructNotificationLog(
-    recorder: Pick<ApplicationRecorder, 'selectNotifications'>,
-    sectionSize: number,
-  ): NotificationLog {
-    return new NotificationLog(recorder, sectionSize)
-  }
-
-  async #mapperParts(factory: Factory): Promise<MapperParts> {
-    const transcoder = made('constructTranscoder', await this.constructTranscoder(factory), ['encode', 'decode'])
-    if (transcoder instanceof JsonTranscoder) refuseToWait(this.registerTranscodings(transcoder))
-    const compressor = await this.constructCompressor(factory)
-    const cipher = await this.constructCipher(factory)
-    return {
-      transcoder,
-      compressor: compressor ? made('constructCompressor', compressor, ['compress', 'decompress']) : undefined,
-      cipher: cipher ? made('constructCipher', cipher, ['encrypt', 'decrypt']) : undefined,
-      readsPlain: readsPlain(this.env) || undefined, // where it says nothing, the factory's own variables count
-    }
-  }
-
   #place(): Place {
     const recorder = this.#opened?.recorder
     return {
       transaction: recorder?.currentTransaction?.(),
       isOwn: recorder?.usesOwnDatabase?.() ?? true,
-    }
-  }
-
-  #beginCaching(
-    cache: AggregateCache,
-    aggregates: readonly object[],
-    domainEvents: readonly DomainEvent[],
-  ): CachedSave | undefined {
-    const place = this.#place()
-    const caching = cache.beginSave(aggregates, domainEvents, place)
-    if (caching && place.isOwn) {
-      place.transaction?.afterCommit(() => {
-        caching.committed()
-      })
-      place.transaction?.onRollback((isOutcomeUnknown) => {
-        caching.rolledBack(isOutcomeUnknown)
-      })
-    }
-    return caching
-  }
-
-  async #putWithCache(
-    events: EventStore,
-    cache: AggregateCache,
-    domainEvents: readonly DomainEvent[],
-  ): Promise<Recording[]> {
-    const caching = this.#beginCaching(cache, [], domainEvents)
-    try {
-      const recordings = await events.put(domainEvents)
-      caching?.stored(recordings.length === 0)
-      return recordings
-    } catch (error) {
-      caching?.failed()
-      throw error
     }
   }
 
@@ -513,7 +364,7 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
     const factory = this.#given ?? made('constructFactory', await this.constructFactory(this.env), Factory)
     try {
       factory.check()
-      const parts = await this.#mapperParts(factory)
+      const parts = await this.mapperParts(factory)
       const mapper = made('constructMapper', await this.constructMapper(factory, parts), Mapper)
       requireStages(mapper, parts) // states would be stored other than asked for
       await factory.datastore.ready()
@@ -537,33 +388,6 @@ export class Application<D extends AnyDatastore = AnyDatastore<AnySession>>
       throw error
     }
   }
-}
-
-/**
- * What a hook has made.
- *
- * @throws ProgrammingError  It has made something else, as an override that forgets to return it does.
- */
-function made<T>(hook: string, value: T, type: (abstract new (...args: never[]) => unknown) | readonly string[]): T {
-  if (typeof type === 'function' ? value instanceof type : hasMethods(value, type)) return value
-  throw new ProgrammingError(
-    `${hook}() of the application must return what it is to make: call super.${hook}(…), or make it yourself`,
-  )
-}
-
-function hasMethods(value: unknown, names: readonly string[]): boolean {
-  return names.every((name) => typeof (value as Record<string, unknown> | null | undefined)?.[name] === 'function')
-}
-
-/** @throws ProgrammingError  An override is async, which the compiler lets pass: events could be stored before it is done. */
-function refuseToWait(registered: unknown): void {
-  if (!isPromise(registered)) return
-  // nobody will await it; refused here, its failure must not end the process as well
-  registered.catch(() => undefined)
-  throw new ProgrammingError(
-    'registerTranscodings() of the application must be done when it returns: override constructTranscoder(factory), which ' +
-      'may be async, and register there what has to be loaded first',
-  )
 }
 
 function checkOptions(options: ApplicationOptions): void {
@@ -592,54 +416,6 @@ function givenFactory({ persistence, topicBase }: ApplicationOptions, env: Envir
   throw new ProgrammingError(
     'The option persistence takes a datastore, from sqlite(…) for example, or a factory such as new MemoryFactory()',
   )
-}
-
-/** What a save has taken to store, and from whom. */
-class TakenEvents {
-  readonly domainEvents: DomainEvent[] = []
-  readonly aggregates: object[] = []
-  /** Those that had events. */
-  readonly changed: object[] = []
-  readonly #eventsOfChanged: (readonly DomainEvent[])[] = []
-  #isGivenBack = false
-
-  /** @throws ProgrammingError  One of them is neither aggregate nor domain event. */
-  takeFrom(objects: readonly Saved[]): void {
-    for (const object of objects) {
-      if (object === undefined || object === null) continue
-      if (isCollectable(object)) this.#take(object)
-      else this.domainEvents.push(checkDomainEvent(object))
-    }
-  }
-
-  /** Done once: a save may fail and its transaction be rolled back. */
-  giveBack(): void {
-    if (this.#isGivenBack) return
-    this.#isGivenBack = true
-    for (let index = this.changed.length - 1; index >= 0; index--) {
-      giveBack(this.changed[index] as object, this.#eventsOfChanged[index] as readonly DomainEvent[])
-    }
-  }
-
-  #take(aggregate: Collectable): void {
-    const events = aggregate.collectEvents()
-    this.aggregates.push(aggregate)
-    if (events.length === 0) return
-    this.changed.push(aggregate)
-    this.#eventsOfChanged.push(events)
-    // one by one: there may be more than a call takes as arguments
-    for (const event of events) this.domainEvents.push(event)
-  }
-}
-
-function isCollectable(object: object): object is Collectable {
-  return typeof (object as { collectEvents?: unknown }).collectEvents === 'function'
-}
-
-function checkDomainEvent(object: unknown): DomainEvent {
-  const { originatorId, originatorVersion, topic } = Object(object) as Partial<DomainEvent>
-  if (originatorId !== undefined && originatorVersion !== undefined && topic !== undefined) return object as DomainEvent
-  throw new ProgrammingError('save() takes aggregates and domain events; this is neither')
 }
 
 function notBuilt(what: string): NotSupportedError {

@@ -1,7 +1,8 @@
 import type { AnyDecider, CommandArgument } from '../domain/decider.js'
 import { definitionOfDecider, type DeciderAggregate } from '../domain/decider-definition.js'
 import { AggregateNotFoundError, ProgrammingError, RecordConflictError } from '../errors.js'
-import type { Application, Collectable } from './application.js'
+import type { Application } from './application.js'
+import type { Collectable } from './taken-events.js'
 
 /** How `execute` goes about it. */
 export interface ExecuteOptions {

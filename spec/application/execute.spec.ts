@@ -1,5 +1,6 @@
 import { expect } from 'chai'
-import { Application, type Saved } from '../../lib/application/application.js'
+import { Application } from '../../lib/application/application.js'
+import type { Saved } from '../../lib/application/taken-events.js'
 import type { ExecuteOptions } from '../../lib/application/execution.js'
 import { decider, type AnyDecider } from '../../lib/domain/decider.js'
 import { findEvent } from '../../lib/domain/topics.js'

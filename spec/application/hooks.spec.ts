@@ -1,5 +1,6 @@
 import { expect } from 'chai'
-import { Application, type MapperParts } from '../../lib/application/application.js'
+import { Application } from '../../lib/application/application.js'
+import { Construction, type MapperParts } from '../../lib/application/construction.js'
 import { NotificationLog } from '../../lib/application/notification-log.js'
 import { Repository, type RepositorySource } from '../../lib/application/repository.js'
 import type { DomainEvent } from '../../lib/domain/event.js'
@@ -280,9 +281,9 @@ describe('A hook of an application', () => {
 function tracedSchool(instead: Record<string, unknown> = {}) {
   const called: string[] = []
   class School extends TrainingSchool {}
-  for (const name of Object.getOwnPropertyNames(Application.prototype)) {
+  for (const name of Object.getOwnPropertyNames(Construction.prototype)) {
     if (!/^construct.|^registerTranscodings$/.test(name)) continue
-    const hook = (Application.prototype as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!
+    const hook = (Construction.prototype as unknown as Record<string, (...args: unknown[]) => unknown>)[name]!
     Object.defineProperty(School.prototype, name, {
       value(this: School, ...args: unknown[]) {
         called.push(name)

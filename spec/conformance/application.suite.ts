@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'chai'
 import { NotificationLog } from '../../lib/application/notification-log.js'
-import type { Saved } from '../../lib/application/application.js'
+import type { Saved } from '../../lib/application/taken-events.js'
 import { withMetadata } from '../../lib/domain/metadata.js'
 import {
   AggregateNotFoundError,

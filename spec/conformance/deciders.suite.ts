@@ -1,5 +1,6 @@
 import { expect } from 'chai'
-import { Application, type Saved } from '../../lib/application/application.js'
+import { Application } from '../../lib/application/application.js'
+import type { Saved } from '../../lib/application/taken-events.js'
 import { decider } from '../../lib/domain/decider.js'
 import { withMetadata } from '../../lib/domain/metadata.js'
 import { AggregateNotFoundError, AggregateTypeError, ProgrammingError, RecordConflictError } from '../../lib/errors.js'
