@@ -4,6 +4,8 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 bin := node_modules/.bin
+# Finds the same mistakes as 6, in a quarter of its time.
+tsc7 := node node_modules/typescript-7/bin/tsc
 # The longest first: they wait more than they compute, so the others run beside them.
 checks := drizzle-0.44 drizzle-1 eslint typescript-5 prettier typescript-7 nestjs typedoc attw publint tracked
 checks := $(addprefix check-,$(checks))
@@ -86,7 +88,7 @@ check-typescript-5:
 
 check-typescript-7:
 	@echo '· TypeScript 7: compiles there too'
-	@node node_modules/typescript-7/bin/tsc -p . --noEmit
+	@$(tsc7) -p . --noEmit
 
 check-nestjs:
 	@echo '· the NestJS example: compiles with the decorators that Nest needs'
@@ -135,13 +137,13 @@ OTHER_DRIZZLE=$(1) NODE_OPTIONS="$$NODE_OPTIONS --import=\"$(CURDIR)/dist/spec/s
 endef
 
 define works_on_drizzle_0.44
-$(bin)/tsc -p tsconfig.drizzle-0.44.json && $(call all_specs_on,drizzle-orm-0.44,60000)
+$(tsc7) -p tsconfig.drizzle-0.44.json && $(call all_specs_on,drizzle-orm-0.44,60000)
 endef
 
 # Five minutes at most where there is a timeout command: nobody has said that it comes to an end.
 define works_on_drizzle_1
 log=dist/drizzle-1.log; \
-errors=$$($(bin)/tsc -p tsconfig.drizzle-1.json --pretty false | grep -c 'error TS'); \
+errors=$$($(tsc7) -p tsconfig.drizzle-1.json --pretty false | grep -c 'error TS'); \
 $(call all_specs_on,drizzle-orm-1,20000,$$(command -v timeout >/dev/null && echo timeout -k 10 300)) --exit --no-color >$$log 2>&1; \
 count() { sed -nE "s/^ +([0-9]+) $$1.*/\1/p" $$log | tail -n 1; }; \
 passed=$$(count passing) failed=$$(count failing); \
