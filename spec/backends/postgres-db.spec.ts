@@ -156,7 +156,7 @@ describePostgres('datastore.db on PostgreSQL', () => {
     it('is an OperationalError at the pool timeout while all connections are in use, and works afterwards', async () => {
       await using place = await placeOfPeople()
       const connection = { search_path: place.searchPath }
-      await using datastore = postgres(postgresUrl(), { schema, connection, max: 1, poolTimeoutMs: 150 })
+      await using datastore = postgres(postgresUrl(), { schema, connection, max: 1, poolTimeoutMs: 600 })
       await datastore.ready()
       await datastore.transaction(async (session) => {
         await session.insert(people).values({ name: 'Ann' })
@@ -166,7 +166,7 @@ describePostgres('datastore.db on PostgreSQL', () => {
           () => datastore.db.query.people.findMany().execute(),
           () => datastore.db.execute(sql`SELECT 1`).execute(),
         ]) {
-          expect((await rejection(call(), OperationalError, '150 ms')).retryable).to.equal(true)
+          expect((await rejection(call(), OperationalError, '600 ms')).retryable).to.equal(true)
         }
         expect(await session.$count(people)).to.equal(1)
       })

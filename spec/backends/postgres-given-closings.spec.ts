@@ -76,7 +76,7 @@ describePostgres("A user's client whose idle connection breaks in the moment in 
 
   // each statement is described first, and the client does not say then where it has sent it
   describe('which only the user has used', () => {
-    const short = { poolTimeoutMs: 300 }
+    const short = { poolTimeoutMs: 800 }
 
     it('rejects a read', async () => {
       await onTheUsers({}, async (place) => {

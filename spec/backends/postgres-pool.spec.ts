@@ -97,7 +97,7 @@ function sharedCases(max: number, open: (searchPath: string, poolTimeoutMs: numb
   })
 
   it('is an OperationalError after the pool timeout, with nothing begun or stored, and works afterwards', async () => {
-    await withSchool(200, async (school, datastore) => {
+    await withSchool(800, async (school, datastore) => {
       const holders = await held(school, max)
       const dog = new Dog('Rex')
       const calls = [
@@ -109,7 +109,7 @@ function sharedCases(max: number, open: (searchPath: string, poolTimeoutMs: numb
         school.transaction(async () => expect.fail('Has begun')),
       ]
       for (const error of await Promise.all(calls.map((call) => failure(call)))) {
-        expect(error).to.be.instanceOf(OperationalError).with.property('message').that.includes('200 ms')
+        expect(error).to.be.instanceOf(OperationalError).with.property('message').that.includes('800 ms')
         expect((error as OperationalError).retryable).to.equal(true)
       }
       expect(dog.pendingEvents).to.have.length(1)
@@ -137,14 +137,14 @@ function sharedCases(max: number, open: (searchPath: string, poolTimeoutMs: numb
   })
 
   it('is not waited for for ever by who holds them, and the transaction that waited goes on', async () => {
-    await withSchool(200, async (school, datastore) => {
+    await withSchool(800, async (school, datastore) => {
       const others = await held(school, max - 1)
       await school.transaction(async (session) => {
         await session.insert(owners).values({ name: 'Ann' })
         await rejection(
           datastore.outside(() => school.save(new Dog('Rex'))),
           OperationalError,
-          '200 ms',
+          '800 ms',
         )
         await school.save(new Dog('Buster'))
       })
@@ -155,9 +155,9 @@ function sharedCases(max: number, open: (searchPath: string, poolTimeoutMs: numb
   })
 
   it('is waited for by close(), as long as the pool timeout, and close() may be called again', async () => {
-    await withSchool(200, async (school, datastore) => {
+    await withSchool(800, async (school, datastore) => {
       const [holder] = await held(school, 1)
-      const error = await rejection(datastore.close(), OperationalError, '200 ms')
+      const error = await rejection(datastore.close(), OperationalError, '800 ms')
       expect(error.retryable).to.equal(true)
       await rejection(school.save(new Dog('Rex')), InterfaceError, 'closed')
       await holder?.end()

@@ -196,7 +196,7 @@ describePostgres('Tables that are missing on PostgreSQL', () => {
 
       it('are waited for no longer than the pool timeout, where somebody else is about to make them', async () => {
         await using place = await freshSchema()
-        await using opened = await way.open({ schema, searchPath: place.searchPath, poolTimeoutMs: 200 })
+        await using opened = await way.open({ schema, searchPath: place.searchPath, poolTimeoutMs: 800 })
         const { datastore } = opened
         const other = await datastore.transaction()
         await other.session.execute(`CREATE TABLE school_events (n integer)`)

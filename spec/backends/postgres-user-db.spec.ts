@@ -153,7 +153,7 @@ describePostgres("A user's own Drizzle database given to postgres()", () => {
     })
 
     it('is as quick to be an OperationalError at the pool timeout, for all that we do with it', async () => {
-      const datastore = postgres(drizzle(clientWith({ max: 1 }), { schema }), { poolTimeoutMs: 150 })
+      const datastore = postgres(drizzle(clientWith({ max: 1 }), { schema }), { poolTimeoutMs: 600 })
       const recorder = await new DrizzleFactory({ datastore }).applicationRecorder()
       await datastore.transaction(async (session) => {
         await session.insert(owners).values({ name: 'Ann' })
@@ -162,7 +162,7 @@ describePostgres("A user's own Drizzle database given to postgres()", () => {
           () => recorder.selectEvents('dog'),
           () => datastore.transaction(() => expect.fail('Has begun')),
         ]) {
-          const error = await rejection(datastore.outside<Promise<unknown>>(call), OperationalError, '150 ms')
+          const error = await rejection(datastore.outside<Promise<unknown>>(call), OperationalError, '600 ms')
           expect(error.retryable).to.equal(true)
         }
       })
