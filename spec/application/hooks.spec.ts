@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { Application } from '../../lib/application/application.js'
+import type { Application } from '../../lib/application/application.js'
 import { Construction, type MapperParts } from '../../lib/application/construction.js'
 import { NotificationLog } from '../../lib/application/notification-log.js'
 import { Repository, type RepositorySource } from '../../lib/application/repository.js'
